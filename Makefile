@@ -1,0 +1,55 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= report/_demo
+# Where make put a kustomize of its own (only when none is on the PATH).
+TOOLS := $(CURDIR)/$(VENV)/tools
+export PATH := $(PATH):$(TOOLS)
+
+.PHONY: help demo test lint bench docs lock install build clean
+help:
+	@echo "make demo   run the whole loop on this machine (straggler demo)"
+	@echo "make test   lint, types, layers and all tests"
+	@echo "make bench  the benchmarks, as ratios"
+	@echo "make docs   regenerate the schema and the reference pages"
+	@echo "make lock   resolve the lock file again (needs uv)"
+
+install: $(STAMP)
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "ERROR: no Python 3.11 or newer on the PATH" >&2; echo "hint: install one, or run make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "ERROR: $(PYTHON) can't make a virtual environment" >&2; echo "hint: on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	$(BIN)/python -m gitops_mk.adapters.kustomize_install --into $(TOOLS)
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/mk demo straggler --out $(OUT)
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench
+
+docs: $(STAMP)
+	$(BIN)/python -m tests.docs --write
+
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
+
+build: $(STAMP)
+	$(BIN)/python -m hatchling build
+
+clean:
+	rm -rf $(VENV) dist report
