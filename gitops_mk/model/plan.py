@@ -1,0 +1,218 @@
+"""Plans: what the product wants to change, why, and under which policy; and the `k8s_plan.json` shape of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from gitops_mk.model.base import Frozen
+from gitops_mk.model.canonical import digest, dumps_pretty
+from gitops_mk.model.chord import ChordId, InvariantName
+from gitops_mk.model.knob import KnobChange, KnobName, KnobValue, annotation_key
+from gitops_mk.model.settings import RepoPath
+from gitops_mk.model.signal import Observation
+from gitops_mk.model.verdict import Reason
+from gitops_mk.model.workload import WorkloadRef
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+
+
+class InvariantState(Frozen):
+    """An invariant's value before and after the plan, and whether it is kept within `tolerance_pct`."""
+
+    name: InvariantName
+    before: int
+    after: int
+    tolerance_pct: float = 0.0
+    formula: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """True when the value stays within the corridor; read-ahead, which guards the tail, may also grow."""
+        if self.name is InvariantName.TAIL_LATENCY and self.after >= self.before:
+            return True
+        return abs(self.after - self.before) * 100.0 <= self.tolerance_pct * self.before
+
+
+class Action(Frozen):
+    """One proposed application of a chord to a workload, before judgement. No changes: a hold."""
+
+    workload: WorkloadRef
+    chord: ChordId
+    changes: tuple[KnobChange, ...]
+    invariants: tuple[InvariantState, ...] = ()
+    rationale: str = ""
+    # Why no targets could be computed, where that is so, and the reason the envelope gives for it.
+    unsolved: str | None = None
+    unsolved_reason: Reason | None = None
+
+    @model_validator(mode="after")
+    def _one_move_a_knob(self) -> Self:
+        names = [c.knob for c in self.changes]
+        if len(names) != len(set(names)):
+            raise ValueError("a knob moves twice in one action")
+        return self
+
+    @property
+    def is_hold(self) -> bool:
+        """True when the action means to change nothing."""
+        return not self.changes and self.unsolved is None
+
+
+class PolicyDigests(Frozen):
+    """The policy a plan was made under; verify compares these with what stands on the base branch."""
+
+    catalog_sha256: Sha256
+    passport_id: str
+    passport_sha256: Sha256
+    config_sha256: Sha256
+
+
+class PatchTarget(Frozen):
+    """The target as a component sees it: before the overlay's own prefix, suffix and namespace (ADR 0003)."""
+
+    api_version: str
+    kind: str
+    name: str
+    namespace: str | None = None
+
+
+class Plan(Frozen):
+    """The decision record `<workload>.plan.json`, committed beside the values it explains.
+
+    `knobs` are all values the component pins after the change. `digest` covers the decision and the policy, not the
+    evidence nor the time: the same decision made again is the same plan.
+    """
+
+    schema_version: Literal["plan.v1"] = "plan.v1"
+    workload: WorkloadRef
+    overlay: RepoPath
+    target: PatchTarget
+    chord: ChordId
+    approved_advanced: bool = False
+    changes: Annotated[tuple[KnobChange, ...], Field(min_length=1)]
+    knobs: dict[KnobName, KnobValue]
+    invariants: tuple[InvariantState, ...]
+    policy: PolicyDigests
+    rollback_of: Sha256 | None = None
+    world_size: Annotated[int, Field(ge=1)] = 1
+    stable_intervals: Annotated[int, Field(ge=0)] = 0
+    rationale: str
+    observation: Observation
+    created_at: Timestamp
+    mk_version: str
+    digest: Sha256
+
+    @classmethod
+    def make(cls, **fields: Any) -> Plan:
+        """A plan with its digest computed."""
+        draft = cls(**fields, digest="0" * 64)
+        return draft.model_copy(update={"digest": draft.compute_digest()})
+
+    def compute_digest(self) -> str:
+        """The digest of the decision: what, where, from which values, under which policy."""
+        return digest(
+            {
+                "schema_version": self.schema_version,
+                "workload": self.workload.plain(),
+                "overlay": self.overlay,
+                "target": self.target.plain(),
+                "chord": self.chord,
+                "approved_advanced": self.approved_advanced,
+                "changes": [c.plain() for c in sorted(self.changes, key=lambda c: c.knob)],
+                "knobs": dict(self.knobs),
+                "policy": self.policy.plain(),
+                "rollback_of": self.rollback_of,
+            }
+        )
+
+    def to_text(self) -> str:
+        """The bytes of `<workload>.plan.json`."""
+        return dumps_pretty(self.plain())
+
+    def action(self) -> Action:
+        """The action the plan carries out, to be judged again."""
+        return Action(
+            workload=self.workload,
+            chord=self.chord,
+            changes=self.changes,
+            invariants=self.invariants,
+            rationale=self.rationale,
+        )
+
+
+class PlanItem(Frozen):
+    """One entry of `k8s_plan.json`: all knobs of one workload, as the patch that sets them."""
+
+    apiVersion: str  # noqa: N815 - the name in the file
+    kind: str
+    namespace: str
+    name: str
+    patch: dict[str, Any]
+    reason: str
+
+    @model_validator(mode="after")
+    def _sane(self) -> Self:
+        self.ref()
+        self.knobs()
+        return self
+
+    def ref(self) -> WorkloadRef:
+        """Which workload it is for. Raises ValueError when that can't be one."""
+        ref = WorkloadRef.model_validate({"namespace": self.namespace, "kind": self.kind, "name": self.name})
+        if ref.api_version != self.apiVersion:
+            raise ValueError(f"apiVersion {self.apiVersion!r}, expected {ref.api_version!r} for kind {self.kind}")
+        return ref
+
+    def knobs(self) -> dict[str, int]:
+        """The knob values it sets. Raises ValueError when the patch sets anything else or the two places differ."""
+        try:
+            outer = self.patch["metadata"]["annotations"]
+            inner = self.patch["spec"]["template"]["metadata"]["annotations"]
+        except (KeyError, TypeError) as exc:
+            raise ValueError("patch: expected metadata.annotations and spec.template.metadata.annotations") from exc
+        expected = {
+            "metadata": {"annotations": outer},
+            "spec": {"template": {"metadata": {"annotations": inner}}},
+        }
+        if self.patch != expected or outer != inner or not isinstance(outer, dict) or not outer:
+            raise ValueError("patch: expected the same knob annotations in both places, and nothing else")
+        values: dict[str, int] = {}
+        for key, text in outer.items():
+            knob = KnobChange.model_validate(
+                {"knob": key.removeprefix("modekeeper/knob."), "before": 0, "after": _decimal(key, text)}
+            )
+            if key != annotation_key(knob.knob):
+                raise ValueError(f"patch: annotation {key!r} is not a knob")
+            values[knob.knob] = knob.after
+        return dict(sorted(values.items()))
+
+
+def _decimal(key: str, text: Any) -> int:
+    if not isinstance(text, str) or not (text.isascii() and text.isdecimal()) or str(int(text)) != text:
+        raise ValueError(f"patch: {key} is {text!r}, expected a decimal integer in quotes")
+    return int(text)
+
+
+def knob_patch(knobs: dict[str, int]) -> dict[str, Any]:
+    """The strategic-merge patch that sets `knobs` on the object and on its pod template."""
+    annotations = {annotation_key(k): str(v) for k, v in sorted(knobs.items())}
+    return {
+        "metadata": {"annotations": annotations},
+        "spec": {"template": {"metadata": {"annotations": dict(annotations)}}},
+    }
+
+
+def plan_item(action: Action, reason: str) -> PlanItem:
+    """The `k8s_plan.json` entry of an action that changes something."""
+    ref = action.workload
+    return PlanItem(
+        apiVersion=ref.api_version,
+        kind=ref.kind,
+        namespace=ref.namespace,
+        name=ref.name,
+        patch=knob_patch({c.knob: c.after for c in action.changes}),
+        reason=reason,
+    )

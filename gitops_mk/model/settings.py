@@ -1,0 +1,138 @@
+"""The configuration of a GitOps repository, `.modekeeper/config.yaml`: which workloads, where they live, what may be done.
+
+The JSON Schema and the reference page in `docs/` are made from these classes.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from gitops_mk.model.base import Frozen
+from gitops_mk.model.canonical import digest
+from gitops_mk.model.workload import DnsLabel, DnsName, WorkloadKind, WorkloadRef
+
+CONFIG_DIR = ".modekeeper"
+CONFIG_PATH = f"{CONFIG_DIR}/config.yaml"
+KILL_SWITCH_PATH = f"{CONFIG_DIR}/kill-switch"
+COMPONENT_DIR = "modekeeper"
+
+_UNSAFE = frozenset('\\\0\n\r\t*?"<>|:')
+
+
+def safe_repo_path(value: str) -> str:
+    """A relative path inside a repository, in its simplest form. Raises ValueError for anything that could leave it."""
+    if not value or value.startswith(("/", "-", "~")) or _UNSAFE & set(value):
+        raise ValueError(f"{value!r} is not a plain relative path")
+    parts = value.split("/")
+    if value != "." and posixpath.normpath(value) != value.rstrip("/"):
+        raise ValueError(f"{value!r} is not in its simplest form, expected {posixpath.normpath(value)!r}")
+    if ".." in parts or any(part.lower() == ".git" for part in parts):
+        raise ValueError(f"{value!r} leaves the repository's tree")
+    return value.rstrip("/")
+
+
+RepoPath = Annotated[str, StringConstraints(max_length=512), AfterValidator(safe_repo_path)]
+BranchName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$")]
+PassportName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9]{0,62}$")]
+
+
+class TelemetrySettings(Frozen):
+    """Where a workload's telemetry comes from when no option says so."""
+
+    source: Literal["file", "synthetic"] = Field("file", description="`file`, or `synthetic` for a dry start.")
+    path: str | None = Field(None, description="For `file`: a JSONL or CSV file, readable where `mk` runs.")
+    scenario: str | None = Field(None, description="For `synthetic`: the scenario's name.")
+
+
+class WorkloadSettings(Frozen):
+    """One workload under ModeKeeper."""
+
+    namespace: DnsLabel = Field(description="Namespace of the live object, as the overlay builds it.")
+    name: DnsName = Field(description="Name of the live object, as the overlay builds it (prefix and suffix included).")
+    kind: WorkloadKind = Field("Deployment", description="Kind of the live object.")
+    overlay: RepoPath = Field(description="Folder whose `kustomization.yaml` Argo CD or Flux syncs.")
+    passport: PassportName | None = Field(
+        None,
+        description="A built-in passport or one in `.modekeeper/passports/NAME.json`. Default: `defaults.passport`.",
+    )
+    world_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        1, description="Data-parallel workers; a factor of the global batch."
+    )
+    telemetry: TelemetrySettings = Field(TelemetrySettings(), description="Default telemetry of this workload.")
+
+    @property
+    def ref(self) -> WorkloadRef:
+        """Its Kubernetes identity."""
+        return WorkloadRef(namespace=self.namespace, kind=self.kind, name=self.name)
+
+    @property
+    def component_dir(self) -> str:
+        """The folder that is ours, next to the overlay's kustomization."""
+        return f"{self.overlay}/{COMPONENT_DIR}" if self.overlay != "." else COMPONENT_DIR
+
+
+class Defaults(Frozen):
+    """What holds for every workload that does not say otherwise."""
+
+    passport: PassportName = Field("pilot", description="Passport of workloads that name none.")
+
+
+class ForgeSettings(Frozen):
+    """Where pull requests live."""
+
+    kind: Literal["local"] = Field("local", description="`local`: pull requests are refs in the git server itself.")
+    required_approvals: Annotated[int, Field(ge=0, le=10)] | None = Field(
+        None, description="Approving reviews on the head commit. Default: the passport's `gates.approvals`."
+    )
+
+
+class Identity(Frozen):
+    """Who the controller's commits are by. A commit by anybody else on a workload's branch pauses it."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[^<>\n\r\x00]{1,100}$")] = "ModeKeeper GitOps"
+    email: Annotated[str, StringConstraints(pattern=r"^[^<>\s\x00]{3,200}$")] = "modekeeper@gitops.invalid"
+
+
+class RepoSettings(Frozen):
+    """The whole of `.modekeeper/config.yaml`."""
+
+    version: Literal["v1"] = Field(description="Version of this file's format.")
+    base_branch: BranchName = Field("main", description="The branch Argo CD or Flux sync, and pull requests go to.")
+    catalog: RepoPath | None = Field(None, description="A chord catalog in this repository. Default: the built-in one.")
+    defaults: Defaults = Field(Defaults(), description="Defaults for workloads.")
+    forge: ForgeSettings = Field(ForgeSettings(), description="Where pull requests live.")
+    identity: Identity = Field(Identity(), description="Author of the controller's commits.")
+    workloads: tuple[WorkloadSettings, ...] = Field((), description="The workloads, each in one overlay.")
+
+    @model_validator(mode="after")
+    def _claims(self) -> Self:
+        by_key: dict[str, str] = {}
+        by_file: dict[tuple[str, str], str] = {}
+        for workload in self.workloads:
+            key = workload.ref.key
+            if key in by_key:
+                raise ValueError(
+                    f"two overlays claim {workload.ref}: {by_key[key]!r} and {workload.overlay!r}; expected one"
+                )
+            by_key[key] = workload.overlay
+            file = (workload.overlay, workload.ref.slug)
+            if file in by_file:
+                raise ValueError(f"{workload.ref} and {by_file[file]} share the file {file[1]!r} in {file[0]!r}")
+            by_file[file] = str(workload.ref)
+        return self
+
+    def workload(self, ref: WorkloadRef) -> WorkloadSettings | None:
+        """The settings of that workload, if it is listed."""
+        return next((w for w in self.workloads if w.ref == ref), None)
+
+    def passport_of(self, workload: WorkloadSettings) -> str:
+        """The name of the passport that judges that workload."""
+        return workload.passport or self.defaults.passport
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the configuration's meaning, whatever its formatting."""
+        return digest(self.plain())

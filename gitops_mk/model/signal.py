@@ -1,0 +1,112 @@
+"""Signals: what telemetry shows, each classified, with the evidence that says so."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from gitops_mk.model.base import Frozen
+from gitops_mk.model.telemetry import Environment, IngestCounts, Window
+
+
+class SignalName(StrEnum):
+    """The signals a detector may raise. `incident` and `stable` are derived from them, never detected."""
+
+    DRIFT = "drift"
+    BURST = "burst"
+    STRAGGLER = "straggler"
+    GPU_SATURATED = "gpu_saturated"
+    COMM_CONGESTION = "comm_congestion"
+    NEAR_HANG = "near_hang"
+
+
+INCIDENT = "incident"
+STABLE = "stable"
+SIGNAL_WORDS = (*(str(name) for name in SignalName), INCIDENT, STABLE)
+
+
+class Classification(StrEnum):
+    """The three answers a detector may give. Absence of evidence is never `no_actionable_signal`."""
+
+    SIGNAL_FOUND = "signal_found"
+    NO_ACTIONABLE_SIGNAL = "no_actionable_signal"
+    INSUFFICIENT_EVIDENCE = "insufficient_evidence"
+
+
+class Evidence(Frozen):
+    """Why a detector said what it said.
+
+    `effect` and `threshold` are fractions (0.31 = 31 %) of the quiet level, `noise` the robust relative spread of it.
+    `onset_step` and `duration_steps` are in steps; `series` is the metric over the window, oldest first, at most 64 points
+    in `unit`; `values` holds the further numbers a reader may want to check.
+    """
+
+    summary: str
+    metric: str
+    unit: str = "ms"
+    effect: float | None = None
+    noise: float | None = None
+    threshold: float | None = None
+    onset_step: int | None = None
+    duration_steps: int | None = None
+    culprits: tuple[str, ...] = ()
+    series: tuple[float, ...] = ()
+    values: dict[str, float] = {}
+
+
+class Signal(Frozen):
+    """One detector's answer."""
+
+    name: SignalName
+    classification: Classification
+    evidence: Evidence
+
+    @property
+    def found(self) -> bool:
+        """True when the signal is there."""
+        return self.classification is Classification.SIGNAL_FOUND
+
+
+class Observation(Frozen):
+    """All detectors' answers over one stretch of telemetry; one entry a registered detector."""
+
+    signals: tuple[Signal, ...]
+    environment: Environment
+    ingest: IngestCounts
+    window: Window
+    source: str
+    format: str
+
+    @property
+    def found(self) -> tuple[SignalName, ...]:
+        """The signals that are there, in registry order."""
+        return tuple(s.name for s in self.signals if s.found)
+
+    @property
+    def incident(self) -> bool:
+        """True when any signal is there."""
+        return bool(self.found)
+
+    @property
+    def insufficient(self) -> bool:
+        """True when nothing was found and not one detector had the evidence to say so."""
+        return not self.incident and not any(
+            s.classification is Classification.NO_ACTIONABLE_SIGNAL for s in self.signals
+        )
+
+    @property
+    def stable(self) -> bool:
+        """True when there was enough evidence and no signal in it."""
+        return not self.incident and not self.insufficient
+
+    def words(self) -> frozenset[str]:
+        """What a chord's `required_signals` may be met by: the found signals, `incident`, `stable`."""
+        words = {str(name) for name in self.found}
+        if self.incident:
+            words.add(INCIDENT)
+        if self.stable:
+            words.add(STABLE)
+        return frozenset(words)
+
+    def signal(self, name: SignalName) -> Signal | None:
+        """The answer of the detector for `name`, if one was run."""
+        return next((s for s in self.signals if s.name is name), None)

@@ -1,0 +1,55 @@
+"""What came in: the counts of an ingest, the window it covers, and the machines it came from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gitops_mk.model.base import Frozen
+
+
+class IngestCounts(Frozen):
+    """How many lines were read and what became of them; `records` is what detection saw."""
+
+    lines: int = 0
+    records: int = 0
+    dropped_invalid_json: int = 0
+    dropped_invalid_shape: int = 0
+    dropped_missing_fields: int = 0
+    dropped_total: int = 0
+    duplicates: int = 0
+    out_of_order: int = 0
+    clock_skew: int = 0
+    resumes: int = 0
+    gaps: int = 0
+
+    @property
+    def dropped_pct(self) -> float:
+        """Dropped lines in percent of all lines read; 0 when nothing was read."""
+        return 100.0 * self.dropped_total / self.lines if self.lines else 0.0
+
+
+class Window(Frozen):
+    """The stretch of training that was looked at. Times are RFC 3339 in UTC, null where the records carry none."""
+
+    first_step: int | None = None
+    last_step: int | None = None
+    steps: int = 0
+    first_ts: str | None = None
+    last_ts: str | None = None
+
+
+class Environment(Frozen):
+    """Where the records came from; `unstable` when more than one node or GPU model is in the window."""
+
+    nodes_seen: tuple[str, ...] = ()
+    gpu_models_seen: tuple[str, ...] = ()
+    unstable: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class SourceInfo(NamedTuple):
+    """What a telemetry source is called in reports, and the format it was told to expect (None: detect it)."""
+
+    kind: str
+    name: str
+    format: str | None = None

@@ -1,0 +1,78 @@
+"""Every "no" the product can say, in one file; each has a heading in `docs/reasons.md`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from gitops_mk.model.base import Frozen
+
+
+class Reason(StrEnum):
+    """Why something was refused. The value is what reports, metrics and exit messages carry."""
+
+    # The safety envelope: why an action is not proposed.
+    UNKNOWN_CHORD = "unknown_chord"
+    APPROVAL_REQUIRED = "approval_required"
+    CHORD_NOT_ALLOWED = "chord_not_allowed"
+    UNKNOWN_KNOB = "unknown_knob"
+    KNOB_NOT_ALLOWED = "knob_not_allowed"
+    INSUFFICIENT_EVIDENCE = "insufficient_evidence"
+    REQUIRED_SIGNAL_MISSING = "required_signal_missing"
+    HELD_BY_REVIEWER = "held_by_reviewer"
+    COOLDOWN_ACTIVE = "cooldown_active"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    OUT_OF_BOUNDS = "out_of_bounds"
+    MAX_DELTA_EXCEEDED = "max_delta_exceeded"
+    INVARIANT_VIOLATED = "invariant_violated"
+    PROPOSE_ONLY = "propose_only"
+
+    # Proposing: why no branch was written.
+    PAUSED_BY_HUMAN = "paused_by_human"
+
+    # Verify: why a pull request does not pass.
+    SCOPE_VIOLATION = "scope_violation"
+    PLAN_INVALID = "plan_invalid"
+    POLICY_CHANGED = "policy_changed"
+    RENDER_MISMATCH = "render_mismatch"
+    BUILD_FAILED = "build_failed"
+    UNPLANNED_CHANGE = "unplanned_change"
+    PLAN_STALE = "plan_stale"
+    MERGE_CONFLICT = "merge_conflict"
+    NO_CHECKS_RUN = "no_checks_run"
+
+    # The gate: why nothing is merged.
+    KILL_SWITCH = "kill_switch"
+    LICENSE_MISSING = "license_missing"
+    LICENSE_INVALID = "license_invalid"
+    LICENSE_EXPIRED = "license_expired"
+    BINDING_MISMATCH = "binding_mismatch"
+    ENTITLEMENT_MISSING = "entitlement_missing"
+    VERIFY_FAILED = "verify_failed"
+    VERIFY_MISSING = "verify_missing"
+    VERIFY_STALE = "verify_stale"
+    PR_NOT_OPEN = "pr_not_open"
+    PR_DRAFT = "pr_draft"
+    CHANGES_REQUESTED = "changes_requested"
+    REVIEW_REQUIRED = "review_required"
+    NOT_MERGEABLE = "not_mergeable"
+    HEAD_MOVED = "head_moved"
+    BASE_MOVED = "base_moved"
+
+
+class Verdict(Frozen):
+    """One judgement: allowed, or blocked with one reason and a sentence that says what was found and what was expected."""
+
+    allowed: bool
+    rule: str
+    reason: Reason | None = None
+    message: str = ""
+
+    @classmethod
+    def allow(cls, rule: str, message: str = "") -> Verdict:
+        """The rule has nothing against it."""
+        return cls(allowed=True, rule=rule, message=message)
+
+    @classmethod
+    def block(cls, rule: str, reason: Reason, message: str) -> Verdict:
+        """The rule says no."""
+        return cls(allowed=False, rule=rule, reason=reason, message=message)
