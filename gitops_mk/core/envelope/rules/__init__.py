@@ -1,0 +1,1 @@
+"""Rules, one file each: `judge(context) -> Verdict`. They know nothing of each other."""

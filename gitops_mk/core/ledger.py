@@ -1,0 +1,143 @@
+"""What git remembers of us: merged chords, read from the trailers of commits on the base branch.
+
+Git and the forge are the only database: cooldowns, budgets, holds and the last stable profile come from here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from gitops_mk.model.change import (
+    LABEL_RELEASED,
+    TRAILER_CHANGE,
+    TRAILER_CHORD,
+    TRAILER_DIGEST,
+    TRAILER_WORKLOAD,
+    AppliedChange,
+    Hold,
+    Person,
+    PrState,
+    PullRequest,
+)
+from gitops_mk.model.chord import Intent
+from gitops_mk.model.git import CommitInfo
+from gitops_mk.model.times import from_epoch
+
+_TRAILER = re.compile(r"^(ModeKeeper-[A-Za-z-]+): (.{1,300})$")
+_CHANGE = re.compile(r"^([a-z][a-z0-9_]{0,47}) (\d{1,10}) (\d{1,10})\Z")
+_DIGEST = re.compile(r"^[0-9a-f]{64}\Z")
+
+
+def trailers(message: str) -> dict[str, list[str]]:
+    """Our trailers in the last paragraph of a commit message (git-interpret-trailers' rule), values in order."""
+    found: dict[str, list[str]] = {}
+    for line in message.rstrip().split("\n\n")[-1].splitlines():
+        match = _TRAILER.match(line)
+        if match:
+            found.setdefault(match[1], []).append(match[2].strip())
+    return found
+
+
+def applied_change(commit: CommitInfo, message: str | None = None) -> AppliedChange | None:
+    """The chord a commit on the base branch merged; None when it merged none of ours.
+
+    `message`: where the trailers stand when not in the commit itself (a merge by hand keeps them in its second parent).
+    """
+    found = trailers(commit.message if message is None else message)
+    one = {key: found.get(key, []) for key in (TRAILER_WORKLOAD, TRAILER_CHORD, TRAILER_DIGEST)}
+    if any(len(values) != 1 for values in one.values()) or not _DIGEST.match(one[TRAILER_DIGEST][0]):
+        return None
+    changes: dict[str, tuple[int, int]] = {}
+    for text in found.get(TRAILER_CHANGE, []):
+        match = _CHANGE.match(text)
+        if match:
+            changes[match[1]] = (int(match[2]), int(match[3]))
+    return AppliedChange(
+        commit=commit.sha,
+        at=from_epoch(max(0, commit.time)),
+        workload=one[TRAILER_WORKLOAD][0],
+        chord=one[TRAILER_CHORD][0],
+        plan_digest=one[TRAILER_DIGEST][0],
+        changes=changes,
+    )
+
+
+def stable_profile(applied: Sequence[AppliedChange], knobs: Mapping[str, int]) -> dict[str, int] | None:
+    """The knob values from before our unbroken run of chords: what RECOVER-RELOCK may walk back to.
+
+    `applied` are the workload's own, oldest first; `knobs` what the base builds now. None when nothing of ours is in
+    force: none was merged, a person has edited the values since, or the chord came again after a walk back, which proves
+    that the workload needs it.
+    """
+    values = dict(knobs)
+    undone = False
+    seen_incident_chord = False
+    for change in reversed(applied):
+        if any(values.get(knob) != after for knob, (_, after) in change.changes.items()):
+            break
+        if change.chord == Intent.RECOVER_RELOCK:
+            if seen_incident_chord:
+                break
+        else:
+            seen_incident_chord = True
+        values.update({knob: before for knob, (before, _) in change.changes.items()})
+        undone = True
+    relocked = undone and not seen_incident_chord
+    return values if undone and not relocked else None
+
+
+def holds(
+    prs: Iterable[PullRequest],
+    applied: Sequence[AppliedChange],
+    knobs: Mapping[str, Mapping[str, int]],
+    *,
+    identity: Person,
+) -> tuple[Hold, ...]:
+    """What people said no to: pull requests of ours that somebody else closed, and merged changes that were taken back.
+
+    `knobs`: by workload key, what the base builds now. A hold ends when its pull request carries `modekeeper/released`.
+    """
+    prs = tuple(prs)
+    found = []
+    for pr in prs:
+        by_us = pr.closed_by is not None and pr.closed_by.email == identity.email
+        if pr.state is PrState.CLOSED and not by_us and LABEL_RELEASED not in pr.labels and pr.changes:
+            found.append(
+                Hold(
+                    workload=pr.workload,
+                    knobs=tuple(sorted(pr.changes)),
+                    source="closed",
+                    pr=pr.number,
+                    by=pr.closed_by.name if pr.closed_by else "somebody",
+                    at=pr.updated_at,
+                    detail=pr.close_reason or "",
+                )
+            )
+    released = {pr.plan_digest for pr in prs if pr.state is PrState.MERGED and LABEL_RELEASED in pr.labels}
+    numbers = {pr.plan_digest: pr.number for pr in prs if pr.state is PrState.MERGED}
+    latest: dict[tuple[str, str], AppliedChange] = {}
+    for change in applied:
+        for knob in change.changes:
+            latest[change.workload, knob] = change
+    reverted: dict[str, list[str]] = {}
+    by_commit = {change.commit: change for change in applied}
+    for (workload, knob), change in latest.items():
+        before, after = change.changes[knob]
+        now = knobs.get(workload, {}).get(knob)
+        if now == before != after and change.plan_digest not in released:
+            reverted.setdefault(change.commit, []).append(knob)
+    for sha, names in reverted.items():
+        change = by_commit[sha]
+        found.append(
+            Hold(
+                workload=change.workload,
+                knobs=tuple(sorted(names)),
+                source="reverted",
+                pr=numbers.get(change.plan_digest),
+                by="a commit on the base branch",
+                at=change.at,
+                detail=f"{change.chord} of {change.commit[:12]} was taken back",
+            )
+        )
+    return tuple(found)

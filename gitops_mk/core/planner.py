@@ -1,0 +1,183 @@
+"""From an observation and the state of a workload to judged actions and, where one is allowed, a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from gitops_mk.core.chords.registry import RECIPES
+from gitops_mk.core.chords.solve import State
+from gitops_mk.core.envelope.context import Context
+from gitops_mk.core.envelope.registry import decide, judge, may_propose
+from gitops_mk.core.invariants import invariant_states
+from gitops_mk.core.recommend import Policy, recommend
+from gitops_mk.errors import InputError
+from gitops_mk.model.change import AppliedChange, Hold
+from gitops_mk.model.chord import ChordCatalog, Intent
+from gitops_mk.model.passport import Passport
+from gitops_mk.model.plan import Action, PatchTarget, Plan, PolicyDigests
+from gitops_mk.model.signal import Observation
+from gitops_mk.model.times import format_time
+from gitops_mk.model.verdict import Verdict
+from gitops_mk.model.workload import WorkloadRef
+
+
+@dataclass(frozen=True)
+class WorkloadState:
+    """What is known of a workload besides its telemetry; `pinned` are the knobs its component already holds."""
+
+    ref: WorkloadRef
+    overlay: str
+    target: PatchTarget
+    knobs: Mapping[str, int]
+    pinned: frozenset[str]
+    world_size: int
+    catalog: ChordCatalog
+    passport: Passport
+    config_sha256: str
+    applied: tuple[AppliedChange, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    stable_profile: Mapping[str, int] | None = None
+
+    @property
+    def policy(self) -> PolicyDigests:
+        """What the plan is made under."""
+        return PolicyDigests(
+            catalog_sha256=self.catalog.sha256,
+            passport_id=self.passport.id,
+            passport_sha256=self.passport.sha256,
+            config_sha256=self.config_sha256,
+        )
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the person who runs it chose."""
+
+    policy: Policy = "chord"
+    approve_advanced: bool = False
+    stable_intervals: int = 1
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One action and what the envelope says of it."""
+
+    action: Action
+    verdicts: tuple[Verdict, ...]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Decision:
+    """All actions that were considered, in order; `chosen` is the one that becomes the plan, None for a hold."""
+
+    judged: tuple[Judged, ...]
+    chosen: Judged | None
+
+
+def decide_actions(state: WorkloadState, observation: Observation, options: Options, now: datetime) -> Decision:
+    """Compute and judge the chords the observation calls for; the first that may be proposed is chosen.
+
+    One workload, one chord at a time: later ones wait for the outcome of the first.
+    """
+    away = state.stable_profile is not None and dict(state.stable_profile) != dict(state.knobs)
+    chords = recommend(
+        observation,
+        policy=options.policy,
+        away_from_stable=away,
+        stable_intervals=options.stable_intervals,
+        intervals_needed=state.passport.recovery.stable_intervals,
+    )
+    judged = tuple(
+        _judge(state, compute_action(state, chord, observation.words()), observation, options, now) for chord in chords
+    )
+    chosen = next((j for j in judged if may_propose(j.verdict) and j.action.changes), None)
+    return Decision(judged=judged, chosen=chosen)
+
+
+def compute_action(state: WorkloadState, chord: Intent, signals: frozenset[str] = frozenset()) -> Action:
+    """The chord's moves from where the workload stands, with what they do to the invariants."""
+    solution = RECIPES[chord](
+        State(
+            knobs=state.knobs,
+            limits=state.passport.knobs,
+            stable_profile=state.stable_profile,
+            allowed=frozenset(state.passport.allowed_knobs),
+            signals=signals,
+        )
+    )
+    entry = state.catalog.get(chord)
+    after = {**state.knobs, **{c.knob: c.after for c in solution.changes}}
+    return Action(
+        workload=state.ref,
+        chord=chord,
+        changes=solution.changes,
+        invariants=invariant_states(
+            entry.invariants if entry else (),
+            before=state.knobs,
+            after=after,
+            world_size=state.world_size,
+            passport=state.passport,
+        )
+        if solution.changes
+        else (),
+        rationale=solution.rationale,
+        unsolved=solution.unsolved,
+        unsolved_reason=solution.reason,
+    )
+
+
+def _judge(state: WorkloadState, action: Action, observation: Observation, options: Options, now: datetime) -> Judged:
+    verdicts = judge(
+        Context(
+            action=action,
+            catalog=state.catalog,
+            passport=state.passport,
+            knobs=state.knobs,
+            observation=observation,
+            now=now,
+            world_size=state.world_size,
+            stable_intervals=options.stable_intervals,
+            approve_advanced=options.approve_advanced,
+            applied=state.applied,
+            holds=state.holds,
+        )
+    )
+    return Judged(action=action, verdicts=verdicts, verdict=decide(verdicts))
+
+
+def make_plan(
+    state: WorkloadState,
+    action: Action,
+    observation: Observation,
+    options: Options,
+    *,
+    now: datetime,
+    mk_version: str,
+    rollback_of: str | None = None,
+) -> Plan:
+    """The plan that carries out `action`. Raises InputError for an action without changes."""
+    if not action.changes:
+        raise InputError(f"{action.chord} on {state.ref} changes nothing: there is no plan to make")
+    after = {c.knob: c.after for c in action.changes}
+    knobs = {k: v for k, v in {**state.knobs, **after}.items() if k in state.pinned or k in after}
+    return Plan.make(
+        workload=state.ref,
+        overlay=state.overlay,
+        target=state.target,
+        chord=action.chord,
+        approved_advanced=options.approve_advanced,
+        changes=action.changes,
+        knobs=dict(sorted(knobs.items())),
+        invariants=action.invariants,
+        policy=state.policy,
+        rollback_of=rollback_of,
+        world_size=state.world_size,
+        stable_intervals=options.stable_intervals,
+        rationale=action.rationale,
+        observation=observation,
+        created_at=format_time(now),
+        mk_version=mk_version,
+    )

@@ -1,0 +1,43 @@
+"""From signals to chords: which macro-operations are worth judging, most telling first."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gitops_mk.model.chord import Intent
+from gitops_mk.model.signal import Observation, SignalName
+
+Policy = Literal["chord", "scalar"]
+
+# One cause, one chord. The order is that of how surely the cause is located: a named straggler before a mere slow-down.
+FOR_SIGNAL: tuple[tuple[SignalName, Intent], ...] = (
+    (SignalName.STRAGGLER, Intent.INPUT_STRAGGLER),
+    (SignalName.GPU_SATURATED, Intent.SCALAR),
+    (SignalName.COMM_CONGESTION, Intent.COMM_CONGESTION),
+    (SignalName.NEAR_HANG, Intent.NEAR_HANG),
+    (SignalName.BURST, Intent.BURST_ABSORB),
+    (SignalName.DRIFT, Intent.DRIFT_RETUNE),
+)
+
+
+def recommend(
+    observation: Observation,
+    *,
+    policy: Policy,
+    away_from_stable: bool,
+    stable_intervals: int,
+    intervals_needed: int,
+) -> tuple[Intent, ...]:
+    """The chords to judge, in order; a single NORMAL-HOLD where there is nothing to do.
+
+    `away_from_stable`: the knobs differ from the last stable profile. RECOVER-RELOCK waits for `intervals_needed` stable
+    observations in a row, of which `stable_intervals` (this one included) were seen.
+    """
+    if observation.incident:
+        if policy == "scalar":
+            return (Intent.SCALAR,)
+        found = set(observation.found)
+        return tuple(chord for signal, chord in FOR_SIGNAL if signal in found)
+    if observation.stable and away_from_stable and stable_intervals >= intervals_needed:
+        return (Intent.RECOVER_RELOCK,)
+    return (Intent.NORMAL_HOLD,)
