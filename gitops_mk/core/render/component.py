@@ -1,0 +1,111 @@
+"""The component next to an overlay: `<overlay>/modekeeper/`, a few files that are wholly ours, and one entry that isn't.
+
+A strategic-merge patch with one knob a line, so that a reviewer's diff is one line a knob; the decision record beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gitops_mk.core.yamlpatch import add_component
+from gitops_mk.errors import InputError
+from gitops_mk.model.knob import annotation_key
+from gitops_mk.model.plan import Plan
+from gitops_mk.model.settings import COMPONENT_DIR
+
+KUSTOMIZATION_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+KNOBS_SUFFIX = ".knobs.yaml"
+PLAN_SUFFIX = ".plan.json"
+
+_OURS = "# Kept by ModeKeeper GitOps; changed by pull request only. Why these values: see the .plan.json beside this file.\n"
+
+
+def component_dir(overlay: str) -> str:
+    """The component's folder."""
+    return COMPONENT_DIR if overlay == "." else f"{overlay}/{COMPONENT_DIR}"
+
+
+def plan_path(overlay: str, slug: str) -> str:
+    """Where the decision record of a workload stands."""
+    return f"{component_dir(overlay)}/{slug}{PLAN_SUFFIX}"
+
+
+def knobs_path(overlay: str, slug: str) -> str:
+    """Where the values of a workload stand."""
+    return f"{component_dir(overlay)}/{slug}{KNOBS_SUFFIX}"
+
+
+def overlay_kustomization(paths: Mapping[str, object] | frozenset[str], overlay: str) -> str:
+    """The path of the overlay's kustomization file. Raises InputError when there is none, or more than one."""
+    prefix = "" if overlay == "." else f"{overlay}/"
+    found = [prefix + name for name in KUSTOMIZATION_NAMES if prefix + name in paths]
+    if len(found) != 1:
+        what = "no kustomization file" if not found else f"{len(found)} kustomization files ({', '.join(found)})"
+        raise InputError(
+            f"overlay {overlay!r} has {what}, expected one",
+            hint="check `overlay` of the workload in .modekeeper/config.yaml on the base branch",
+        )
+    return found[0]
+
+
+def knobs_yaml(plan: Plan) -> str:
+    """The patch: names and numbers only, each knob on a line of its own."""
+    target = plan.target
+    lines = [_OURS.rstrip("\n"), f"apiVersion: {target.api_version}", f"kind: {target.kind}", "metadata:"]
+    lines.append(f"  name: {target.name}")
+    if target.namespace is not None:
+        lines.append(f"  namespace: {target.namespace}")
+    lines.append("  annotations:")
+    lines += [f'    {annotation_key(k)}: "{v}"' for k, v in sorted(plan.knobs.items())]
+    lines += ["spec:", "  template:", "    metadata:", "      annotations:"]
+    lines += [f'        {annotation_key(k)}: "{v}"' for k, v in sorted(plan.knobs.items())]
+    return "\n".join(lines) + "\n"
+
+
+def component_yaml(slugs: frozenset[str]) -> str:
+    """The component's own kustomization: one patch a workload, in order."""
+    lines = [
+        "# Kept by ModeKeeper GitOps.",
+        "apiVersion: kustomize.config.k8s.io/v1alpha1",
+        "kind: Component",
+        "patches:",
+    ]
+    lines += [f"  - path: {slug}{KNOBS_SUFFIX}" for slug in sorted(slugs)]
+    return "\n".join(lines) + "\n"
+
+
+def pinned_slugs(paths: Mapping[str, object] | frozenset[str], overlay: str) -> frozenset[str]:
+    """The workloads whose values already stand in the overlay's component."""
+    prefix = component_dir(overlay) + "/"
+    names = (path[len(prefix) :] for path in paths if path.startswith(prefix) and path.endswith(KNOBS_SUFFIX))
+    return frozenset(name[: -len(KNOBS_SUFFIX)] for name in names if "/" not in name)
+
+
+def render(plan: Plan, base: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files that differ from `base` (path to bytes) when the plan is carried out. Raises InputError.
+
+    Deterministic: the same plan on the same base gives the same bytes.
+    """
+    slug = plan.workload.slug
+    folder = component_dir(plan.overlay)
+    kustomization = overlay_kustomization(base, plan.overlay)
+    files = {
+        kustomization: add_component(base[kustomization], COMPONENT_DIR),
+        f"{folder}/kustomization.yaml": component_yaml(pinned_slugs(base, plan.overlay) | {slug}).encode(),
+        knobs_path(plan.overlay, slug): knobs_yaml(plan).encode(),
+        plan_path(plan.overlay, slug): plan.to_text().encode(),
+    }
+    return {path: data for path, data in files.items() if base.get(path) != data}
+
+
+def allowed_paths(plan_overlay: str, slug: str, kustomization: str) -> frozenset[str]:
+    """All that a pull request for this workload may touch."""
+    folder = component_dir(plan_overlay)
+    return frozenset(
+        {
+            kustomization,
+            f"{folder}/kustomization.yaml",
+            knobs_path(plan_overlay, slug),
+            plan_path(plan_overlay, slug),
+        }
+    )

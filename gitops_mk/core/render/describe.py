@@ -1,0 +1,102 @@
+"""The words of a pull request and of its commit: deterministic, short, and never longer than a forge takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from gitops_mk.core.render.text import markdown, plain
+from gitops_mk.errors import InputError
+from gitops_mk.model.change import TRAILER_CHANGE, TRAILER_CHORD, TRAILER_DIGEST, TRAILER_WORKLOAD
+from gitops_mk.model.passport import Passport
+from gitops_mk.model.plan import Plan
+from gitops_mk.model.signal import Evidence
+from gitops_mk.model.verdict import Verdict
+
+MAX_BODY = 60_000
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The templates, as text."""
+
+    pr_body: str
+    commit_message: str
+
+
+def _environment() -> Environment:
+    env = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701 - Markdown, escaped by the `md` filter
+    env.filters["md"] = markdown
+    env.filters["percent"] = lambda value: f"{100 * value:.0f} %"
+    env.filters["number"] = number
+    return env
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent for the sizes that occur."""
+    if value == 0 or not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.3g}"
+    digits = max(0, 2 - len(str(int(abs(value)))) + 1)
+    return f"{value:.{digits}f}"
+
+
+def pr_title(plan: Plan) -> str:
+    """The chord, the workload, and the moves as far as they fit on a line."""
+    moves = ", ".join(f"{c.knob} {c.before} → {c.after}" for c in plan.changes)
+    verb = "Roll back" if plan.rollback_of else plan.chord
+    return plain(f"{verb}: {plan.workload.namespace}/{plan.workload.name} ({moves})", most=160)
+
+
+def commit_message(plan: Plan, wording: Wording) -> str:
+    """Subject, reason and the trailers that the ledger reads back."""
+    return _environment().from_string(wording.commit_message).render(plan=plan, trailers=trailers(plan))
+
+
+def trailers(plan: Plan) -> str:
+    """The trailers of a plan, a line each."""
+    lines = [
+        f"{TRAILER_WORKLOAD}: {plan.workload.key}",
+        f"{TRAILER_CHORD}: {plan.chord}",
+        f"{TRAILER_DIGEST}: {plan.digest}",
+    ]
+    lines += [f"{TRAILER_CHANGE}: {c.knob} {c.before} {c.after}" for c in plan.changes]
+    return "\n".join(lines)
+
+
+def chart(evidence: Evidence) -> str | None:
+    """The metric over the window as a Mermaid `xychart-beta`; None without a series worth a picture."""
+    series = evidence.series
+    if len(series) < 3:
+        return None
+    low, high = min(series), max(series)
+    pad = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
+    points = ", ".join(f"{v:.4g}" for v in series)
+    return (
+        "```mermaid\nxychart-beta\n"
+        f'    title "{plain(evidence.metric, most=60).replace(chr(34), "")}, oldest to newest"\n'
+        f'    y-axis "{plain(evidence.unit, most=12).replace(chr(34), "")}" {max(0.0, low - pad):.4g} --> {high + pad:.4g}\n'
+        f"    line [{points}]\n```"
+    )
+
+
+def pr_body(plan: Plan, passport: Passport, verdicts: Sequence[Verdict], wording: Wording, *, tier: str) -> str:
+    """What the reviewer sees. Raises InputError should it ever exceed what a forge takes: it is never cut silently."""
+    found = [s for s in plan.observation.signals if s.found]
+    context: dict[str, Any] = {
+        "plan": plan,
+        "rows": [(c, passport.knobs.get(c.knob)) for c in plan.changes],
+        "found": found,
+        "rejected": [s for s in plan.observation.signals if not s.found],
+        "charts": [c for c in (chart(s.evidence) for s in found) if c],
+        "verdicts": verdicts,
+        "tier": tier,
+        "passport": passport,
+        "in_place": plan.workload.in_place,
+    }
+    body = _environment().from_string(wording.pr_body).render(context)
+    if len(body) > MAX_BODY:
+        raise InputError(f"the pull request's body would be {len(body)} characters, a forge takes {MAX_BODY}")
+    return body

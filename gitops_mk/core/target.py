@@ -1,0 +1,160 @@
+"""Finds what our patch must be called to hit a workload, by asking builds instead of guessing names.
+
+A component sees resources after their own kustomizations and before the overlay's prefix, suffix and namespace (tried
+with kustomize 5.0, 5.5 and 5.8). So the overlay is built twice: once without its own transformers, which lists the
+candidates under the names a patch may carry, and once as it is, with a probe in our component's place that puts a number
+on each of them. The number that the workload comes out with says which candidate it is.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from gitops_mk.core import kustomization
+from gitops_mk.core.yamldocs import Leaf, Leaves, documents
+from gitops_mk.core.yamlpatch import add_component
+from gitops_mk.errors import InputError, ManifestError
+from gitops_mk.model.plan import PatchTarget
+from gitops_mk.model.settings import COMPONENT_DIR
+from gitops_mk.model.workload import API_VERSIONS, WorkloadRef
+
+MARK = "modekeeper/probe"
+
+_MOST_LISTED = 12
+
+
+class Builder(Protocol):
+    """The part of `ports.ManifestBuilder` that is needed here."""
+
+    def build(self, files: Mapping[str, bytes], overlay: str) -> str:
+        """The YAML that `overlay` builds. Raises ManifestError."""
+        ...
+
+
+def find_target(builder: Builder, files: Mapping[str, bytes], overlay: str, workload: WorkloadRef) -> PatchTarget:
+    """The name and namespace that a patch in the overlay's component must carry to change `workload`.
+
+    Raises InputError when the overlay builds no such workload, or only after our component's turn; ManifestError when it
+    can't be built.
+    """
+    inner = builder.build(probe_inner(files, overlay), overlay)
+    candidates = tuple(
+        PatchTarget(
+            api_version=doc.id.api_version, kind=doc.id.kind, name=doc.id.name, namespace=doc.id.namespace or None
+        )
+        for doc in documents(inner, kind=workload.kind)
+        if doc.id.api_version == workload.api_version
+    )
+    try:
+        return candidates[match(builder.build(probe_marked(files, overlay, candidates), overlay), workload, overlay)]
+    except ManifestError:
+        # One candidate that kustomize can't tell from another must not hide the rest: ask for each alone.
+        for candidate in candidates if len(candidates) > 1 else ():
+            if _hits(builder, files, overlay, workload, candidate):
+                return candidate
+        raise
+
+
+def probe_inner(files: Mapping[str, bytes], overlay: str) -> dict[str, bytes]:
+    """The tree with the overlay cut down to its resources and the components that come before ours.
+
+    Raises InputError when the folder holds no readable kustomization.
+    """
+    path = _overlay_file(files, overlay)
+    data = kustomization.fields(files, path)
+    kept: dict[str, Any] = {name: data[name] for name in ("resources", "bases") if data.get(name)}
+    before = []
+    for entry in data.get("components") or []:
+        if posixpath.normpath(str(entry)) == COMPONENT_DIR:
+            break
+        before.append(entry)
+    # A kustomization without any field is an error to kustomize.
+    kept |= {"components": before, "kind": "Kustomization"}
+    return dict(files) | {path: json.dumps(kept).encode()}
+
+
+def probe_marked(files: Mapping[str, bytes], overlay: str, candidates: Sequence[PatchTarget]) -> dict[str, bytes]:
+    """The tree with our component replaced by one that annotates each candidate with its index.
+
+    Where the overlay does not list our component yet, it does here. Raises InputError as `add_component` does.
+    """
+    path = _overlay_file(files, overlay)
+    folder = posixpath.normpath(posixpath.join(overlay, COMPONENT_DIR))
+    patches = [
+        {"patch": json.dumps(_patch(target, {"annotations": {MARK: str(index)}}))}
+        for index, target in enumerate(candidates)
+    ]
+    component = {"apiVersion": "kustomize.config.k8s.io/v1alpha1", "kind": "Component", "patches": patches}
+    ours = {posixpath.join(folder, name) for name in kustomization.NAMES}
+    probed = {name: content for name, content in files.items() if name not in ours}
+    probed[path] = add_component(files[path], COMPONENT_DIR, what=path)
+    probed[posixpath.join(folder, kustomization.NAMES[0])] = json.dumps(component).encode()
+    return probed
+
+
+def match(built: str, workload: WorkloadRef, overlay: str = "the overlay") -> int:
+    """The number that the workload carries in a marked build.
+
+    Raises InputError when the build holds no such workload, or holds it without a number.
+    """
+    found = documents(built)
+    for doc in found:
+        if _is(doc, workload):
+            mark = doc.at("metadata", "annotations", MARK)
+            if mark is not None:
+                return int(mark.text)
+            raise InputError(
+                f"{overlay}: {workload} is made after the turn of component {COMPONENT_DIR!r}, which can't patch it",
+                hint=f"list {COMPONENT_DIR!r} last under `components:`, and make the workload a resource, no generator",
+            )
+    raise _absent(found, workload, overlay)
+
+
+def _overlay_file(files: Mapping[str, bytes], overlay: str) -> str:
+    path = kustomization.kustomization_path(files, overlay)
+    if path is None:
+        raise InputError(
+            f"{overlay}: no {kustomization.NAMES[0]}, expected the folder of an overlay",
+            hint="set `overlay` of the workload in .modekeeper/config.yaml to the folder that Argo CD or Flux sync",
+        )
+    return path
+
+
+def _patch(target: PatchTarget, metadata: dict[str, Any]) -> dict[str, Any]:
+    where = {"name": target.name} | ({"namespace": target.namespace} if target.namespace else {})
+    return {"apiVersion": target.api_version, "kind": target.kind, "metadata": where | metadata}
+
+
+def _hits(
+    builder: Builder, files: Mapping[str, bytes], overlay: str, workload: WorkloadRef, candidate: PatchTarget
+) -> bool:
+    try:
+        built = builder.build(probe_marked(files, overlay, [candidate]), overlay)
+    except ManifestError:
+        return False
+    return any(
+        _is(doc, workload) and doc.at("metadata", "annotations", MARK) == Leaf("str", "0") for doc in documents(built)
+    )
+
+
+def _is(doc: Leaves, workload: WorkloadRef) -> bool:
+    # An object that names no namespace goes to `default`.
+    here = (doc.id.api_version, doc.id.kind, doc.id.namespace or "default", doc.id.name)
+    return here == (workload.api_version, workload.kind, workload.namespace, workload.name)
+
+
+def _absent(found: Sequence[Leaves], workload: WorkloadRef, overlay: str) -> InputError:
+    ids = [doc.id for doc in found if doc.id.kind in API_VERSIONS]
+    listed = [f"{key} ({key.api_version})" for key in ids[:_MOST_LISTED]]
+    if len(ids) > len(listed):
+        listed.append(f"and {len(ids) - len(listed)} more")
+    hint = "set namespace, name and kind of the workload in .modekeeper/config.yaml to what the overlay builds"
+    if any(key.name == workload.name and key.kind == workload.kind and not key.namespace for key in ids):
+        hint = f"the overlay names no namespace for it: add `namespace: {workload.namespace}` to its kustomization"
+    return InputError(
+        f"{overlay}: builds no {workload} ({workload.api_version}); it builds {', '.join(listed) or 'no workload at all'}",
+        hint=hint,
+    )
