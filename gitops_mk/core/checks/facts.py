@@ -1,0 +1,114 @@
+"""Everything verify looks at, collected before the first step is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from gitops_mk.core import yamldocs
+from gitops_mk.core.policy import Policy
+from gitops_mk.core.render.component import plan_path
+from gitops_mk.errors import InputError
+from gitops_mk.model.change import AppliedChange
+from gitops_mk.model.git import CommitInfo, PathChange
+from gitops_mk.model.knob import knobs_from_annotations
+from gitops_mk.model.passport import Passport
+from gitops_mk.model.plan import PatchTarget, Plan
+from gitops_mk.model.settings import WorkloadSettings
+from gitops_mk.model.workload import WorkloadRef
+
+TEMPLATE_ANNOTATIONS = ("spec", "template", "metadata", "annotations")
+OBJECT_ANNOTATIONS = ("metadata", "annotations")
+
+PLAN_MAX_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`tree` is what merging `head` into `base` gives (None: they conflict), and what is judged as the result.
+
+    `changes` and `head_files` are that tree's against the base's. `special` are the paths, in either, that are links or
+    submodules. A failed build or a missing target carries its words in `…_error`. `policy` is the base's own.
+    """
+
+    base: str
+    head: str
+    tree: str | None
+    now: datetime
+    changes: tuple[PathChange, ...] = ()
+    commits: tuple[CommitInfo, ...] = ()
+    base_files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    head_files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    special: frozenset[str] = frozenset()
+    policy: Policy | None = None
+    policy_error: str = ""
+    base_build: str | None = field(default=None, repr=False)
+    base_build_error: str = ""
+    head_build: str | None = field(default=None, repr=False)
+    head_build_error: str = ""
+    target: PatchTarget | None = None
+    target_error: str = ""
+    applied: tuple[AppliedChange, ...] = ()
+
+    @cached_property
+    def workload(self) -> WorkloadSettings | None:
+        """The one configured workload whose decision record the change brings; None when there is none, or several."""
+        if self.policy is None:
+            return None
+        changed = {change.path for change in self.changes}
+        touched = [w for w in self.policy.settings.workloads if plan_path(w.overlay, w.ref.slug) in changed]
+        return touched[0] if len(touched) == 1 else None
+
+    @cached_property
+    def plan_or_error(self) -> Plan | str:
+        """The decision record the change brings, or why it can't be read."""
+        if self.workload is None:
+            return "the change brings no decision record of a configured workload"
+        path = plan_path(self.workload.overlay, self.workload.ref.slug)
+        text = self.head_files.get(path)
+        if text is None:
+            return f"{path} is not a regular file"
+        if len(text) > PLAN_MAX_BYTES:
+            return f"{path} has {len(text)} bytes, expected at most {PLAN_MAX_BYTES}"
+        try:
+            return Plan.parse_json(text, what=path)
+        except InputError as exc:
+            return exc.message
+
+    @property
+    def plan(self) -> Plan | None:
+        """The decision record, if it can be read."""
+        found = self.plan_or_error
+        return found if isinstance(found, Plan) else None
+
+    @cached_property
+    def passport(self) -> Passport | None:
+        """The workload's passport as it stands on the base."""
+        if self.policy is None or self.workload is None:
+            return None
+        try:
+            return self.policy.passport(self.workload)
+        except InputError:
+            return None
+
+    @cached_property
+    def base_knobs(self) -> dict[str, int]:
+        """The workload's knobs as the base builds them."""
+        return built_knobs(self.base_build, self.workload.ref if self.workload else None)
+
+    @cached_property
+    def head_knobs(self) -> dict[str, int]:
+        """The workload's knobs as the merged tree builds them."""
+        return built_knobs(self.head_build, self.workload.ref if self.workload else None)
+
+
+def built_knobs(build: str | None, ref: WorkloadRef | None) -> dict[str, int]:
+    """The knobs on the pod template of a workload in what kustomize built; none when it is not in there."""
+    if build is None or ref is None:
+        return {}
+    leaves = yamldocs.find_document(build, ref.api_version, ref.kind, ref.namespace, ref.name)
+    if leaves is None:
+        return {}
+    return knobs_from_annotations(yamldocs.annotations(leaves, TEMPLATE_ANNOTATIONS))

@@ -1,0 +1,70 @@
+"""Step 4, envelope: the safety envelope is asked again, with the policy, the values and the history of the base."""
+
+from __future__ import annotations
+
+from gitops_mk.core.checks.facts import Facts
+from gitops_mk.core.envelope.context import Context
+from gitops_mk.core.envelope.registry import decide, judge, may_propose
+from gitops_mk.core.ledger import holds
+from gitops_mk.model.change import AppliedChange, Person
+from gitops_mk.model.plan import Plan
+from gitops_mk.model.verdict import Reason, Verdict
+
+ID = "envelope"
+
+
+def check(facts: Facts) -> Verdict:
+    """Judge the plan's action by every rule; a rollback must undo a change that is really on the base."""
+    plan, policy, passport = facts.plan, facts.policy, facts.passport
+    if plan is None or policy is None or passport is None:
+        return Verdict.block(ID, Reason.PLAN_INVALID, "not judged: there is no plan, or no policy to judge it by")
+    rollback = undone(plan, facts.applied)
+    if plan.rollback_of is not None and rollback is None:
+        return Verdict.block(
+            ID,
+            Reason.PLAN_INVALID,
+            f"it says it undoes {plan.rollback_of[:12]}, which is not merged or not its opposite",
+        )
+    identity = Person(name=policy.settings.identity.name, email=policy.settings.identity.email)
+    mine = tuple(change for change in facts.applied if change.workload == plan.workload.key)
+    verdict = decide(
+        judge(
+            Context(
+                action=plan.action(),
+                catalog=policy.catalog,
+                passport=passport,
+                knobs=facts.base_knobs,
+                observation=plan.observation,
+                now=facts.now,
+                world_size=plan.world_size,
+                stable_intervals=plan.stable_intervals,
+                approve_advanced=plan.approved_advanced,
+                applied=mine,
+                holds=holds((), mine, {plan.workload.key: facts.base_knobs}, identity=identity)
+                if plan.rollback_of is None
+                else (),
+                rollback=rollback,
+            )
+        )
+    )
+    if not may_propose(verdict):
+        reason = verdict.reason or Reason.NO_CHECKS_RUN
+        return Verdict.block(ID, reason, f"{verdict.rule}: {verdict.message}")
+    return Verdict.allow(ID, "undoes a merged change" if rollback else verdict.message)
+
+
+def undone(plan: Plan, applied: tuple[AppliedChange, ...]) -> AppliedChange | None:
+    """The merged change that the plan takes back exactly; None when it takes back none."""
+    if plan.rollback_of is None:
+        return None
+    opposite = {c.knob: (c.after, c.before) for c in plan.changes}
+    return next(
+        (
+            change
+            for change in reversed(applied)
+            if change.plan_digest == plan.rollback_of
+            and change.workload == plan.workload.key
+            and change.changes == opposite
+        ),
+        None,
+    )

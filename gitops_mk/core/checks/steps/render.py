@@ -1,0 +1,35 @@
+"""Step 5, render: the plan is rendered again on the base, and the files are equal byte for byte."""
+
+from __future__ import annotations
+
+from gitops_mk.core.checks.facts import Facts
+from gitops_mk.core.render.component import render
+from gitops_mk.errors import InputError
+from gitops_mk.model.verdict import Reason, Verdict
+
+ID = "render"
+
+
+def check(facts: Facts) -> Verdict:
+    """Judge the changed files against what the plan gives."""
+    plan = facts.plan
+    if plan is None:
+        return Verdict.block(ID, Reason.RENDER_MISMATCH, "not judged: there is no plan")
+    if facts.target is None:
+        return Verdict.block(ID, Reason.RENDER_MISMATCH, f"the patch's target can't be told: {facts.target_error}")
+    if plan.target != facts.target:
+        return Verdict.block(
+            ID, Reason.RENDER_MISMATCH, f"the patch is for {plan.target.name}, the base has {facts.target.name} there"
+        )
+    try:
+        expected = render(plan, facts.base_files)
+    except InputError as exc:
+        return Verdict.block(ID, Reason.RENDER_MISMATCH, exc.message)
+    changed = {change.path for change in facts.changes}
+    if changed != set(expected):
+        odd = sorted(changed ^ set(expected))
+        return Verdict.block(ID, Reason.RENDER_MISMATCH, f"{odd[0]} differs from what the plan gives")
+    for path, data in expected.items():
+        if facts.head_files.get(path) != data:
+            return Verdict.block(ID, Reason.RENDER_MISMATCH, f"{path} differs from what the plan gives")
+    return Verdict.allow(ID, f"{len(expected)} files equal byte for byte")
