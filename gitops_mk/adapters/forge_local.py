@@ -1,0 +1,251 @@
+"""The local forge: pull requests as refs of a bare git repository, for a team that has nothing but a git server.
+
+`refs/modekeeper/pr/<n>` is a chain of commits, each with the record `pr.json` and the text `body.md`: the newest is the
+state, the chain its audit log. Reviews and checks are bound to commit SHAs. Every write is one atomic push with leases; a
+merge moves the base branch, deletes the workload's branch and closes the record in the same push.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from gitops_mk.adapters.git import GitRepo, open_private
+from gitops_mk.errors import ConflictError, ForgeError, GitError, IntegrityError
+from gitops_mk.model.canonical import dumps_pretty
+from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PrState, PullRequest, Review
+from gitops_mk.model.permit import Permit
+from gitops_mk.model.times import format_time
+from gitops_mk.ports import Clock
+
+PR_REFS = "refs/modekeeper/pr/"
+RECORD = "pr.json"
+BODY = "body.md"
+REFSPECS = ("+refs/heads/*:refs/heads/*", f"+{PR_REFS}*:{PR_REFS}*")
+TRIES = 5
+
+
+class LocalForge:
+    """Branches and pull requests of one remote. Holds a private clone; `close` removes it."""
+
+    def __init__(
+        self, remote: str, *, base_branch: str, identity: Person, clock: Clock, borrow: Path | None = None
+    ) -> None:
+        self.remote = remote
+        self._base_branch = base_branch
+        self.identity = identity
+        self._clock = clock
+        self._folder = tempfile.TemporaryDirectory(prefix="mk-forge-", ignore_cleanup_errors=True)
+        self._records: dict[str, PullRequest] = {}
+        try:
+            self._repo = open_private(Path(self._folder.name), remote, REFSPECS, borrow=borrow)
+        except GitError as exc:
+            self.close()
+            raise ForgeError(
+                f"the git server can't be read: {exc.message}", hint="check --forge, or the remote of the checkout"
+            ) from exc
+
+    def close(self) -> None:
+        """Remove the private clone."""
+        self._folder.cleanup()
+
+    @property
+    def base_branch(self) -> str:
+        """The branch that pull requests go to."""
+        return self._base_branch
+
+    @property
+    def repo(self) -> GitRepo:
+        """The objects and refs as of the last refresh."""
+        return self._repo
+
+    def refresh(self) -> None:
+        """Fetch what changed. Raises ForgeError."""
+        try:
+            self._repo.fetch(self.remote, REFSPECS)
+        except GitError as exc:
+            raise ForgeError(f"the git server can't be read: {exc.message}", retryable=True) from exc
+
+    # -- branches ----------------------------------------------------------------------------------------------------
+
+    def base_tip(self) -> str:
+        """The tip of the base branch. Raises ForgeError when it has none."""
+        tip = self.branch_tip(self.base_branch)
+        if tip is None:
+            raise ForgeError(
+                f"branch {self.base_branch!r} is not on the git server",
+                hint="push it, or set base_branch in .modekeeper/config.yaml",
+            )
+        return tip
+
+    def branch_tip(self, branch: str) -> str | None:
+        """The tip of a branch, None when it is not there."""
+        return self._repo.refs(f"refs/heads/{branch}").get(f"refs/heads/{branch}")
+
+    def push_branch(self, branch: str, *, old: str | None, new: str | None) -> None:
+        """Move a branch from `old` (None: create) to `new` (None: delete)."""
+        self._push({f"refs/heads/{branch}": (old, new)})
+
+    def commit_base(self, *, old: str, files: Mapping[str, bytes | None], message: str) -> str:
+        """Put a commit on the base branch (the kill switch's own file, nothing else)."""
+        tree = self._repo.write_tree(old, files)
+        sha = self._commit(tree, [old], message)
+        self._push({f"refs/heads/{self.base_branch}": (old, sha)})
+        return sha
+
+    # -- pull requests -----------------------------------------------------------------------------------------------
+
+    def list_prs(self, *, open_only: bool = False) -> tuple[PullRequest, ...]:
+        """All pull requests, by number."""
+        prs = [self._load(oid) for oid in self._repo.refs(PR_REFS).values()]
+        live = (self._with_head(pr) for pr in sorted(prs, key=lambda pr: pr.number))
+        return tuple(pr for pr in live if not open_only or pr.state is PrState.OPEN)
+
+    def get_pr(self, number: int) -> PullRequest | None:
+        """One pull request, with the live head of its branch."""
+        oid = self._repo.refs(f"{PR_REFS}{number}").get(f"{PR_REFS}{number}")
+        return None if oid is None else self._with_head(self._load(oid))
+
+    def create_pr(self, pr: PullRequest) -> PullRequest:
+        """Open it under the next free number. A branch that has an open one keeps that: it is given back as it stands."""
+        for _ in range(TRIES):
+            existing = self.list_prs()
+            same = next((p for p in existing if p.state is PrState.OPEN and p.branch == pr.branch), None)
+            if same is not None:
+                return same
+            number = max((p.number for p in existing), default=0) + 1
+            record = pr.model_copy(update={"number": number})
+            try:
+                self._store(None, record, f"Open #{number}: {record.title}")
+            except ConflictError:
+                self.refresh()
+                continue
+            return self._with_head(record)
+        raise ConflictError("other pull requests kept being opened at the same time", ref=PR_REFS)
+
+    def update_pr(self, before: PullRequest, after: PullRequest) -> PullRequest:
+        """Replace the record, if it still is `before`."""
+        oid = self._oid(before.number)
+        if self._strip(self._load(oid)) != self._strip(before):
+            raise ConflictError(f"#{before.number} was changed by somebody else", ref=f"{PR_REFS}{before.number}")
+        record = after.model_copy(update={"updated_at": format_time(self._clock.now())})
+        self._store(oid, record, f"Update #{record.number}: {record.title}")
+        return self._with_head(record)
+
+    def add_review(self, number: int, review: Review) -> PullRequest:
+        """Record a review."""
+        return self._append(number, lambda pr: {"reviews": (*pr.reviews, review)})
+
+    def add_check(self, number: int, check: Check) -> PullRequest:
+        """Record a check."""
+        return self._append(number, lambda pr: {"checks": (*pr.checks, check)[-200:]})
+
+    def add_comment(self, number: int, comment: Comment) -> PullRequest:
+        """Record a comment."""
+        return self._append(number, lambda pr: {"comments": (*pr.comments, comment)[-500:]})
+
+    def merge(self, permit: Permit, *, message: str) -> str:
+        """Merge exactly what the permit names and delete the branch; gives the merge commit."""
+        permit.spend(self._clock.monotonic())
+        self.refresh()
+        oid = self._oid(permit.pr)
+        pr = self._with_head(self._load(oid))
+        if pr.state is not PrState.OPEN or pr.plan_digest != permit.plan_digest:
+            raise ConflictError(f"#{pr.number} is not what the permit was made for", ref=f"{PR_REFS}{pr.number}")
+        if pr.head_sha != permit.head_sha:
+            raise ConflictError(f"{pr.branch} moved since the gate", ref=f"refs/heads/{pr.branch}")
+        if self.base_tip() != permit.base_sha:
+            raise ConflictError(f"{self.base_branch} moved since the gate", ref=f"refs/heads/{self.base_branch}")
+        tree = self._repo.merge_tree(permit.base_sha, permit.head_sha)
+        if tree != permit.tree:
+            raise IntegrityError("the merge would give another tree than the one that was verified")
+        now = self._clock.now()
+        sha = self._repo.write_commit(
+            tree=tree, parents=[permit.base_sha, permit.head_sha], message=message, author=self.identity,
+            time=int(now.timestamp()),
+        )  # fmt: skip
+        record = pr.model_copy(
+            update={
+                "state": PrState.MERGED,
+                "merge_sha": sha,
+                "updated_at": format_time(now),
+                "closed_by": self.identity,
+            }
+        )
+        self._push(
+            {
+                f"refs/heads/{self.base_branch}": (permit.base_sha, sha),
+                f"refs/heads/{pr.branch}": (permit.head_sha, None),
+                f"{PR_REFS}{pr.number}": (oid, self._record_commit(oid, record, f"Merge #{pr.number} as {sha}")),
+            }
+        )
+        return sha
+
+    def applied(self, workload: str | None = None, *, since: int = 0) -> tuple[AppliedChange, ...]:
+        """Merged chords by the trailers on the base branch, oldest first."""
+        return self._repo.applied(self.base_tip(), workload, since=since)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _oid(self, number: int) -> str:
+        oid = self._repo.refs(f"{PR_REFS}{number}").get(f"{PR_REFS}{number}")
+        if oid is None:
+            raise ForgeError(f"there is no pull request #{number}", hint="`mk pr list` shows those there are")
+        return oid
+
+    def _load(self, oid: str) -> PullRequest:
+        if oid not in self._records:
+            record = self._repo.read(oid, RECORD)
+            body = self._repo.read(oid, BODY)
+            if record is None or body is None:
+                raise ForgeError(f"the pull request record {oid[:12]} lacks {RECORD} or {BODY}")
+            pr = PullRequest.parse_json(record, what=f"pull request record {oid[:12]}")
+            self._records[oid] = pr.model_copy(update={"body": body.decode("utf-8", "replace")})
+        return self._records[oid]
+
+    def _with_head(self, pr: PullRequest) -> PullRequest:
+        tip = self.branch_tip(pr.branch) if pr.state is PrState.OPEN else pr.head_sha
+        return pr.model_copy(update={"head_sha": tip})
+
+    @staticmethod
+    def _strip(pr: PullRequest) -> PullRequest:
+        return pr.model_copy(update={"head_sha": None})
+
+    def _append(self, number: int, change: Callable[[PullRequest], dict[str, object]]) -> PullRequest:
+        for _ in range(TRIES):
+            oid = self._oid(number)
+            pr = self._load(oid)
+            record = pr.model_copy(update={**change(pr), "updated_at": format_time(self._clock.now())})
+            try:
+                self._store(oid, record, f"Note on #{number}")
+            except ConflictError:
+                self.refresh()
+                continue
+            return self._with_head(record)
+        raise ConflictError(f"#{number} kept being changed at the same time", ref=f"{PR_REFS}{number}")
+
+    def _store(self, old: str | None, record: PullRequest, message: str) -> None:
+        self._push({f"{PR_REFS}{record.number}": (old, self._record_commit(old, record, message))})
+
+    def _record_commit(self, old: str | None, record: PullRequest, message: str) -> str:
+        stored = record.model_copy(update={"body": ""})
+        tree = self._repo.write_tree(None, {RECORD: dumps_pretty(stored.plain()).encode(), BODY: record.body.encode()})
+        return self._commit(tree, [old] if old else [], message)
+
+    def _commit(self, tree: str, parents: list[str], message: str) -> str:
+        return self._repo.write_commit(
+            tree=tree,
+            parents=parents,
+            message=message + "\n",
+            author=self.identity,
+            time=int(self._clock.now().timestamp()),
+        )
+
+    def _push(self, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
+        try:
+            self._repo.push(self.remote, updates)
+        except GitError as exc:
+            raise ForgeError(exc.message, retryable=exc.retryable) from exc
+        finally:
+            self.refresh()

@@ -1,0 +1,475 @@
+"""Git, by a closed set of commands: fixed verbs, arguments after `--end-of-options`, an environment of our own.
+
+No hook, no user or system configuration, no prompt, and no transport but the listed ones. Why not a library: ADR 0002.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gitops_mk.core.ledger import applied_change, trailers
+from gitops_mk.errors import ConflictError, GitError, InputError
+from gitops_mk.model.change import TRAILER_DIGEST, AppliedChange, Person
+from gitops_mk.model.git import CommitInfo, PathChange, TreeEntry
+
+TIMEOUT_S = 120.0
+MAX_BLOB = 4 * 1024 * 1024
+MAX_TREE_BYTES = 256 * 1024 * 1024
+MIN_VERSION = (2, 38)  # merge-tree --write-tree
+
+_PASSED_ON = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "SSH_AUTH_SOCK",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+)
+_REF = re.compile(r"^[^\x00-\x20\x7f~^:?*\[\\-][^\x00-\x20\x7f~^:?*\[\\]{0,250}\Z")
+_SECRET_URL = re.compile(r"(\w+://)[^/@\s]+@")
+_REMOTE = re.compile(r"^(https://|ssh://|file:///|/|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:)[^\x00-\x20]*\Z")
+_OID = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?\Z")
+
+
+def check_remote(url: str) -> str:
+    """A remote we are willing to talk to: https, ssh, or a path on this machine. Raises InputError."""
+    if not _REMOTE.match(url) or "::" in url:
+        raise InputError(
+            f"remote {_tidy(url)!r} is not one we use",
+            hint="expected https://…, ssh://…, user@host:path or an absolute path",
+        )
+    return url
+
+
+class GitRepo:
+    """One git directory. With `scratch`, new objects go there and the repository itself is never written to."""
+
+    def __init__(self, git_dir: Path, *, scratch: Path | None = None) -> None:
+        self.git_dir = git_dir
+        self._env = _environment(git_dir)
+        if scratch is not None:
+            scratch.mkdir(parents=True, exist_ok=True)
+            self._env["GIT_OBJECT_DIRECTORY"] = str(scratch)
+            self._env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(_objects_dir(git_dir, self._env))
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def run(
+        self, *args: str, stdin: bytes = b"", ok: tuple[int, ...] = (0,), env: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Run one git command; gives what it printed. Raises GitError with git's own words, capped and without secrets."""
+        return _run(args, self._env | dict(env or {}), stdin, ok)[1]
+
+    def code(self, *args: str, ok: tuple[int, ...]) -> tuple[int, bytes]:
+        """Run one git command that answers by its exit code."""
+        return _run(args, self._env, b"", ok)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def resolve(self, ref: str) -> str | None:
+        """The commit that a branch name, ref or SHA means; None when there is none."""
+        if not _REF.match(ref):
+            raise InputError(f"{ref!r} is no git ref", hint="expected a branch, a tag or a commit SHA")
+        code, out = self.code(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", ok=(0, 1, 128)
+        )
+        return out.decode().strip() if code == 0 else None
+
+    def commit(self, sha: str) -> CommitInfo:
+        """What a commit says of itself."""
+        return _parse_commits(self.run("log", "-z", "--no-walk", _FORMAT, "--end-of-options", sha))[0]
+
+    def log(
+        self, ref: str, *, first_parent: bool = True, exclude: str | None = None, limit: int = 1000
+    ) -> tuple[CommitInfo, ...]:
+        """Commits from `ref` backwards, newest first, without those reachable from `exclude`."""
+        args = ["log", "-z", _FORMAT, f"--max-count={limit}"]
+        if first_parent:
+            args.append("--first-parent")
+        args += ["--end-of-options", ref]
+        if exclude:
+            args.append(f"^{exclude}")
+        return _parse_commits(self.run(*args))
+
+    def root(self, ref: str) -> str:
+        """The first commit of a history: what a repository is known by, wherever it is cloned to."""
+        return self.run("rev-list", "--max-parents=0", "--first-parent", "--end-of-options", ref).decode().split()[-1]
+
+    def applied(self, tip: str, workload: str | None = None, *, since: int = 0) -> tuple[AppliedChange, ...]:
+        """Merged chords from `tip` backwards along first parents, oldest first.
+
+        A merge made by hand has no trailers of ours in its own message: then its second parent's count.
+        """
+        found = []
+        for commit in self.log(tip, first_parent=True, limit=2000):
+            if commit.time < since:
+                break
+            message = commit.message
+            if TRAILER_DIGEST not in trailers(message) and len(commit.parents) == 2:
+                message = self.commit(commit.parents[1]).message
+            change = applied_change(commit, message)
+            if change is not None and workload in (None, change.workload):
+                found.append(change)
+        return tuple(reversed(found))
+
+    def tree(self, treeish: str) -> tuple[TreeEntry, ...]:
+        """All files of a tree, by path."""
+        entries = []
+        for record in self.run("ls-tree", "-r", "-z", "--full-tree", "--end-of-options", treeish).split(b"\0"):
+            if record:
+                head, _, path = record.partition(b"\t")
+                mode, _, oid = head.decode().split(" ")
+                entries.append(TreeEntry(mode=mode, oid=oid, path=os.fsdecode(path)))
+        return tuple(entries)
+
+    def read(self, treeish: str, path: str, *, max_bytes: int = 1_048_576) -> bytes | None:
+        """The bytes of a regular file; None when the path is not there. Raises GitError for links, folders and larger files."""
+        out = self.run("ls-tree", "-z", "--full-tree", "--end-of-options", treeish, path)
+        record = out.split(b"\0")[0]
+        if not record:
+            return None
+        mode, kind, oid = record.partition(b"\t")[0].decode().split(" ")
+        if kind != "blob" or mode not in ("100644", "100755"):
+            raise GitError(f"{path} is not a regular file (mode {mode})")
+        return self.blobs([oid], max_bytes=max_bytes)[oid]
+
+    def blobs(self, oids: Sequence[str], *, max_bytes: int = MAX_BLOB) -> dict[str, bytes]:
+        """The bytes of many blobs by one git process. Raises GitError for a missing or too large one."""
+        wanted = list(dict.fromkeys(oids))
+        if not wanted:
+            return {}
+        names = "".join(f"{oid}\n" for oid in wanted).encode()
+        sizes = self.run("cat-file", "--batch-check=%(objectsize)", stdin=names).decode().split("\n")
+        for oid, size in zip(wanted, sizes, strict=False):
+            if not size.isdecimal() or int(size) > max_bytes:
+                raise GitError(f"object {oid[:12]}: {size} bytes, expected at most {max_bytes}")
+        if sum(int(size) for size in sizes if size) > MAX_TREE_BYTES:
+            raise GitError(f"the tree is larger than {MAX_TREE_BYTES} bytes")
+        out = self.run("cat-file", "--batch", stdin=names)
+        found, at = {}, 0
+        for oid in wanted:
+            end = out.index(b"\n", at)
+            size_ = int(out[at:end].split(b" ")[2])
+            found[oid] = out[end + 1 : end + 1 + size_]
+            at = end + size_ + 2
+        return found
+
+    def files(self, treeish: str) -> dict[str, bytes]:
+        """Every regular file of a tree, by path; links and submodules are left out."""
+        entries = [e for e in self.tree(treeish) if e.mode in ("100644", "100755")]
+        blobs = self.blobs([e.oid for e in entries])
+        return {e.path: blobs[e.oid] for e in entries}
+
+    def diff(self, base: str, head: str) -> tuple[PathChange, ...]:
+        """The paths that differ between two trees, renames told as a removal and an addition."""
+        out = self.run(
+            "diff-tree", "-r", "-z", "--no-renames", "--raw", "--no-ext-diff", "--end-of-options", base, head
+        )
+        fields = out.split(b"\0")
+        changes = []
+        for meta, path in zip(fields[0::2], fields[1::2], strict=False):
+            old, new = meta.decode().lstrip(":").split(" ")[:2]
+            changes.append(PathChange(path=os.fsdecode(path), old_mode=old, new_mode=new))
+        return tuple(changes)
+
+    def diff_text(self, base: str, head: str) -> str:
+        """The unified diff of two trees, for people."""
+        out = self.run(
+            "diff-tree",
+            "-r",
+            "-p",
+            "--no-color",
+            "--no-renames",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--end-of-options",
+            base,
+            head,
+        )
+        return out.decode("utf-8", "replace")
+
+    def merge_base(self, a: str, b: str) -> str | None:
+        """The best common ancestor; None for unrelated histories."""
+        code, out = self.code("merge-base", "--end-of-options", a, b, ok=(0, 1))
+        return out.decode().split("\n")[0] if code == 0 else None
+
+    def merge_tree(self, base: str, head: str) -> str | None:
+        """The tree that merging `head` into `base` gives (git-merge-tree(1), `--write-tree`); None on a conflict."""
+        code, out = self.code("merge-tree", "--write-tree", "--no-messages", "--end-of-options", base, head, ok=(0, 1))
+        return out.decode().split("\n")[0].strip() if code == 0 else None
+
+    def refs(self, prefix: str) -> dict[str, str]:
+        """Refs under a prefix, by full name."""
+        out = self.run("for-each-ref", "--format=%(objectname) %(refname)", "--end-of-options", prefix)
+        return {name: oid for oid, _, name in (line.partition(" ") for line in out.decode().splitlines())}
+
+    # -- writing objects ---------------------------------------------------------------------------------------------
+
+    def write_tree(self, base: str | None, files: Mapping[str, bytes | None]) -> str:
+        """A tree like `base` (None: empty) with these files put in, or taken out where None."""
+        with tempfile.TemporaryDirectory(prefix="mk-index-") as folder:
+            env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+            if base is not None:
+                self.run("read-tree", base, env=env)
+            lines = []
+            for path, data in files.items():
+                if data is None:
+                    lines.append(b"0 " + b"0" * 40 + b"\t" + os.fsencode(path) + b"\0")
+                else:
+                    oid = self.run("hash-object", "-w", "--no-filters", "--stdin", stdin=data).strip()
+                    lines.append(b"100644 " + oid + b"\t" + os.fsencode(path) + b"\0")
+            self.run("update-index", "-z", "--index-info", stdin=b"".join(lines), env=env)
+            return self.run("write-tree", env=env).decode().strip()
+
+    def write_commit(self, *, tree: str, parents: Sequence[str], message: str, author: Person, time: int) -> str:
+        """A commit object with author and committer alike and a fixed time, so that equal input gives an equal id."""
+        date = f"{time} +0000"
+        env = {
+            "GIT_AUTHOR_NAME": author.name,
+            "GIT_AUTHOR_EMAIL": author.email,
+            "GIT_AUTHOR_DATE": date,
+            "GIT_COMMITTER_NAME": author.name,
+            "GIT_COMMITTER_EMAIL": author.email,
+            "GIT_COMMITTER_DATE": date,
+        }
+        args = ["commit-tree", tree]
+        for parent in parents:
+            args += ["-p", parent]
+        return self.run(*args, stdin=message.encode(), env=env).decode().strip()
+
+    # -- the remote --------------------------------------------------------------------------------------------------
+
+    def fetch(self, remote: str, refspecs: Sequence[str]) -> None:
+        """Bring refs here, dropping those that are gone. Raises GitError."""
+        self.run(
+            "fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
+            "--no-recurse-submodules", "--end-of-options", check_remote(remote), *refspecs,
+        )  # fmt: skip
+
+    def push(self, remote: str, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
+        """Move refs of the remote, all or none: `{ref: (old, new)}`, None meaning absent.
+
+        Raises ConflictError when one is not at `old` any more, GitError when the remote refuses for another reason.
+        """
+        leases = [f"--force-with-lease={ref}:{old or ''}" for ref, (old, _) in updates.items()]
+        specs = [f"{new or ''}:{ref}" for ref, (_, new) in updates.items()]
+        code, out = self.code(
+            "push", "--atomic", "--porcelain", "--no-verify", "--no-follow-tags", *leases,
+            "--end-of-options", check_remote(remote), *specs, ok=(0, 1, 128),
+        )  # fmt: skip
+        text = out.decode("utf-8", "replace")
+        if code == 0:
+            return
+        for line in text.splitlines():
+            fields = line.split("\t")
+            if len(fields) == 3 and fields[0] == "!" and _lost_race(fields[2]):
+                ref = fields[1].rpartition(":")[2]
+                raise ConflictError(f"{ref} moved on the remote: {fields[2]}", ref=ref)
+        raise GitError(f"the remote refused the push: {_tidy(text)}", retryable=code == 128)
+
+
+def _lost_race(summary: str) -> bool:
+    return any(
+        word in summary
+        for word in (
+            "stale info",
+            "fetch first",
+            "failed to update ref",
+            "cannot lock ref",
+            "reference already exists",
+            "incorrect old value",
+            "remote ref updated since checkout",
+        )
+    )
+
+
+def init_bare(path: Path) -> GitRepo:
+    """A new bare repository on `main`."""
+    _run(
+        ("init", "--quiet", "--bare", "--initial-branch=main", "--template=", str(path)), _environment(path), b"", (0,)
+    )
+    return GitRepo(path)
+
+
+def find_git_dir(path: Path) -> tuple[Path, Path | None]:
+    """The git directory and the work tree (None for a bare repository) that `path` is in. Raises InputError."""
+    if not path.exists():
+        raise InputError(f"{path}: no such folder, expected a GitOps repository", hint="name one with --repo")
+    env = _environment(None)
+    code, out = _run(
+        ("-C", str(path.resolve()), "rev-parse", "--absolute-git-dir", "--is-bare-repository"), env, b"", (0, 128)
+    )
+    if code != 0:
+        raise InputError(f"{path} is not in a git repository", hint="name your GitOps repository with --repo")
+    git_dir, bare = out.decode().strip().split("\n")
+    if bare == "true":
+        return Path(git_dir), None
+    top = _run(("-C", str(path.resolve()), "rev-parse", "--show-toplevel"), env, b"", (0,))[1]
+    return Path(git_dir), Path(top.decode().strip())
+
+
+def checkout_problem(git_dir: Path, work_tree: Path) -> str | None:
+    """Why a checkout should not be worked from: uncommitted changes or a detached HEAD. None when it is clean."""
+    env = _environment(git_dir) | {"GIT_WORK_TREE": str(work_tree)}
+    code, _ = _run(("symbolic-ref", "--quiet", "HEAD"), env, b"", (0, 1))
+    if code != 0:
+        return "HEAD is detached, expected a branch"
+    _, out = _run(("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules"), env, b"", (0,))
+    changed = [os.fsdecode(item[3:]) for item in out.split(b"\0") if len(item) > 3]
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        return f"{changed[0]}{more} changed and not committed"
+    return None
+
+
+def current_branch(git_dir: Path) -> str | None:
+    """The branch HEAD is on; None when it is detached."""
+    code, out = _run(("symbolic-ref", "--quiet", "--short", "HEAD"), _environment(git_dir), b"", (0, 1))
+    return out.decode().strip() if code == 0 else None
+
+
+def remote_url(git_dir: Path, name: str = "origin") -> str | None:
+    """The URL of a remote of a checkout; None when it has none. A relative path is taken from the repository."""
+    code, out = _run(("config", "--get", f"remote.{name}.url"), _environment(git_dir), b"", (0, 1))
+    url = out.decode().strip()
+    if code != 0 or not url:
+        return None
+    if url.startswith("."):
+        return str((git_dir.parent / url).resolve())
+    return url
+
+
+def user_identity(git_dir: Path) -> Person | None:
+    """Who the person at the keyboard is, by git's configuration of this repository and of the user."""
+    env = {
+        key: os.environ[key]
+        for key in (*_PASSED_ON, "XDG_CONFIG_HOME", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
+        if key in os.environ
+    }
+    env |= {"GIT_DIR": str(git_dir), "LC_ALL": "C"}
+    code, out = _run(("var", "GIT_AUTHOR_IDENT"), env, b"", (0, 1, 128))
+    match = re.match(r"^(.{1,200}) <([^<>]{3,200})> \d+ [+-]\d+\s*\Z", out.decode("utf-8", "replace"))
+    return Person(name=match[1], email=match[2]) if code == 0 and match else None
+
+
+@contextmanager
+def private_clone(remote: str, refspecs: Sequence[str], *, borrow: Path | None = None) -> Iterator[GitRepo]:
+    """A bare repository of our own that lives as long as the block; `borrow`s the objects of a local one."""
+    with tempfile.TemporaryDirectory(prefix="mk-repo-", ignore_cleanup_errors=True) as folder:
+        repo = open_private(Path(folder), remote, refspecs, borrow=borrow)
+        yield repo
+
+
+def open_private(folder: Path, remote: str, refspecs: Sequence[str], *, borrow: Path | None = None) -> GitRepo:
+    """The same in a folder that the caller owns."""
+    check_remote(remote)
+    repo = init_bare(folder / "repo.git")
+    if borrow is not None:
+        alternates = repo.git_dir / "objects" / "info" / "alternates"
+        alternates.parent.mkdir(parents=True, exist_ok=True)
+        alternates.write_text(f"{_objects_dir(borrow, _environment(borrow))}\n")
+    repo.fetch(remote, refspecs)
+    return repo
+
+
+def _objects_dir(git_dir: Path, env: Mapping[str, str]) -> Path:
+    out = _run(("rev-parse", "--git-path", "objects"), {**env, "GIT_DIR": str(git_dir)}, b"", (0,))[1].decode().strip()
+    path = Path(out)
+    return path if path.is_absolute() else (Path.cwd() / path).resolve()
+
+
+def _environment(git_dir: Path | None) -> dict[str, str]:
+    env = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+    env |= {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "true",
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+        "GIT_ALLOW_PROTOCOL": "https:ssh:file",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_LITERAL_PATHSPECS": "1",
+        "GIT_ADVICE": "0",
+        "LC_ALL": "C",
+    }
+    settings = {"core.hooksPath": os.devnull, "core.fsmonitor": "false", "core.symlinks": "false", "gc.auto": "0"}
+    token = os.environ.get("MODEKEEPER_GIT_TOKEN")
+    if token:
+        # In the environment of the child alone: never in a URL, an argument list or a file.
+        import base64
+
+        basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+        settings["http.extraHeader"] = f"Authorization: Basic {basic}"
+    env["GIT_CONFIG_COUNT"] = str(len(settings))
+    for number, (key, value) in enumerate(settings.items()):
+        env[f"GIT_CONFIG_KEY_{number}"] = key
+        env[f"GIT_CONFIG_VALUE_{number}"] = value
+    if git_dir is not None:
+        env["GIT_DIR"] = str(git_dir)
+    return env
+
+
+def _run(args: Sequence[str], env: Mapping[str, str], stdin: bytes, ok: tuple[int, ...]) -> tuple[int, bytes]:
+    if any("\0" in arg for arg in args):
+        raise InputError("a NUL byte in a name handed to git")
+    try:
+        done = subprocess.run(
+            ["git", *args],  # noqa: S607 - the user's own git
+            input=stdin,
+            capture_output=True,
+            env=dict(env),
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError as exc:
+        raise GitError("git is not on the PATH", hint="install git 2.38 or newer") from exc
+    except subprocess.TimeoutExpired as exc:
+        raise GitError(f"git {args[0]} took longer than {TIMEOUT_S:.0f} s", retryable=True) from exc
+    if done.returncode not in ok:
+        verb = next((a for a in args if not a.startswith("-") and not a.startswith("/")), "command")
+        raise GitError(f"git {verb} failed: {_tidy(done.stderr.decode('utf-8', 'replace'))}")
+    if done.returncode and args[0] == "push":
+        return done.returncode, done.stdout + b"\n" + done.stderr
+    return done.returncode, done.stdout
+
+
+def _tidy(text: str) -> str:
+    lines = [line.strip() for line in _SECRET_URL.sub(r"\1", text).splitlines() if line.strip()]
+    return " | ".join(lines)[:600]
+
+
+_FORMAT = "--format=%H%n%T%n%P%n%an%n%ae%n%ct%n%B"
+
+
+def _parse_commits(out: bytes) -> tuple[CommitInfo, ...]:
+    commits = []
+    for record in out.decode("utf-8", "replace").split("\0"):
+        if not record.strip():
+            continue
+        sha, tree, parents, name, email, time, message = record.lstrip("\n").split("\n", 6)
+        commits.append(
+            CommitInfo(
+                sha=sha,
+                tree=tree,
+                parents=tuple(parents.split()),
+                author=Person(name=name[:200], email=email[:200]),
+                time=int(time),
+                message=message.rstrip("\n"),
+            )
+        )
+    return tuple(commits)
+
+
+def is_oid(text: str) -> bool:
+    """True for a full object name."""
+    return bool(_OID.match(text))

@@ -1,0 +1,61 @@
+"""The kill switch: the environment, a file on the base branch, a label on the pull request. Any one is enough."""
+
+from __future__ import annotations
+
+import os
+
+from gitops_mk.errors import MkError
+from gitops_mk.model.change import LABEL_KILL_SWITCH, PullRequest
+from gitops_mk.model.gate import KillReading
+from gitops_mk.model.settings import KILL_SWITCH_PATH
+from gitops_mk.ports import Forge
+
+VARIABLE = "MODEKEEPER_KILL_SWITCH"
+
+
+def read_environment() -> KillReading:
+    """The variable: unset or exactly `0` is clear, anything else is active."""
+    value = os.environ.get(VARIABLE)
+    if value is None or value == "0":
+        return KillReading(source="environment", configured=True, active=False, detail="clear")
+    detail = f"{VARIABLE}=1" if value == "1" else f"{VARIABLE} is set and not 0"
+    return KillReading(source="environment", configured=True, active=True, detail=detail)
+
+
+class GateKillSwitch:
+    """All sources, read afresh at each call; one that can't be read counts as active."""
+
+    def __init__(self, forge: Forge | None) -> None:
+        self._forge = forge
+
+    def read(self, *, pr: PullRequest | None = None) -> tuple[KillReading, ...]:
+        """Every source, in a fixed order."""
+        readings = [read_environment()]
+        if self._forge is not None:
+            readings.append(self._file(self._forge))
+            readings.append(self._label(self._forge, pr))
+        return tuple(readings)
+
+    def _file(self, forge: Forge) -> KillReading:
+        try:
+            forge.refresh()
+            present = any(e.path == KILL_SWITCH_PATH or e.path.startswith(f"{KILL_SWITCH_PATH}/")
+                          for e in forge.repo.tree(forge.base_tip()))  # fmt: skip
+        except MkError as exc:
+            return KillReading(
+                source="base branch", configured=True, active=True, detail=f"can't be read: {exc.message}"
+            )
+        detail = f"{KILL_SWITCH_PATH} on the base branch" if present else "clear"
+        return KillReading(source="base branch", configured=True, active=present, detail=detail)
+
+    def _label(self, forge: Forge, pr: PullRequest | None) -> KillReading:
+        if pr is None:
+            return KillReading(source="label", configured=False, active=False, detail="no pull request")
+        try:
+            live = forge.get_pr(pr.number)
+        except MkError as exc:
+            return KillReading(source="label", configured=True, active=True, detail=f"can't be read: {exc.message}")
+        labels = live.labels if live is not None else pr.labels
+        active = LABEL_KILL_SWITCH in labels
+        detail = f"label {LABEL_KILL_SWITCH} on #{pr.number}" if active else "clear"
+        return KillReading(source="label", configured=True, active=active, detail=detail)
