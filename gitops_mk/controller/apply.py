@@ -1,0 +1,122 @@
+"""Apply: gather what the gate looks at, ask it, read the kill switch once more, merge, and look at what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gitops_mk.controller.state import identity_of, policy_of, required_approvals
+from gitops_mk.controller.verify import verify_pr
+from gitops_mk.core import gate
+from gitops_mk.core.policy import BuiltIn
+from gitops_mk.core.render.component import plan_path
+from gitops_mk.errors import ConflictError, InputError, IntegrityError
+from gitops_mk.model.change import PrState, PullRequest
+from gitops_mk.model.gate import GateDecision, KillReading, VerifyOutcome
+from gitops_mk.model.license import LicenseStatus
+from gitops_mk.model.plan import Plan
+from gitops_mk.model.settings import WorkloadSettings
+from gitops_mk.model.verdict import Reason, Verdict
+from gitops_mk.ports import Clock, Forge, KillSwitch, ManifestBuilder
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What applying came to: merged, blocked (by `reason`), or failed after the merge was asked for."""
+
+    ok: bool
+    pr: PullRequest | None
+    decision: GateDecision | None
+    reason: Reason | None = None
+    message: str = ""
+    merge_sha: str | None = None
+    kill: tuple[KillReading, ...] = ()
+    verified: VerifyOutcome | None = None
+    failed: bool = False
+
+    @property
+    def kill_active(self) -> KillReading | None:
+        """The first active source of the kill switch."""
+        return next((reading for reading in self.kill if reading.active), None)
+
+
+def apply_pr(
+    forge: Forge,
+    pr: PullRequest | None,
+    *,
+    plan_digest: str | None,
+    license_status: LicenseStatus,
+    kill_switch: KillSwitch,
+    reported_ok: bool | None,
+    builder: ManifestBuilder,
+    built_in: BuiltIn,
+    clock: Clock,
+    message: Callable[[Plan], str],
+) -> Applied:
+    """Merge a pull request if every gate is open. Raises for what could not be decided; then nothing was merged."""
+    forge.refresh()
+    kill = kill_switch.read(pr=pr)
+    pr = forge.get_pr(pr.number) if pr is not None else None
+    base = forge.base_tip()
+    files = forge.repo.files(base)
+    policy = policy_of(files, built_in)
+    workload = next((w for w in policy.settings.workloads if pr is not None and w.ref.key == pr.workload), None)
+    verified = None
+    if pr is not None and pr.state is PrState.OPEN and pr.head_sha is not None:
+        verified = verify_pr(forge, pr, builder=builder, built_in=built_in, clock=clock)
+    decision = gate.decide(
+        gate.GateFacts(
+            kill=kill,
+            license=license_status,
+            pr=pr,
+            plan_digest=plan_digest,
+            base_branch=forge.base_branch,
+            base_tip=base,
+            verified=verified,
+            reported_ok=reported_ok,
+            approvals_needed=required_approvals(policy, workload) if workload else 1,
+            identity=identity_of(policy.settings),
+            kind=workload.kind if workload else "",
+        ),
+        monotonic=clock.monotonic(),
+    )
+    first = decision.first
+    if decision.permit is None or pr is None or workload is None:
+        reason = first.reason if first else Reason.VERIFY_FAILED
+        said = first.message if first else "the pull request is for a workload the base does not configure"
+        return Applied(False, pr, decision, reason=reason, message=said, kill=kill, verified=verified)
+    plan = _plan(forge, decision.permit.tree, workload)
+    # The last thing read before the merge, so that a switch thrown while verify ran still counts.
+    kill = kill_switch.read(pr=pr)
+    active = next((reading for reading in kill if reading.active), None)
+    if active is not None:
+        return Applied(
+            False, pr, decision, reason=Reason.KILL_SWITCH, message=active.detail, kill=kill, verified=verified
+        )
+    try:
+        sha = forge.merge(decision.permit, message=message(plan))
+    except ConflictError as exc:
+        moved = Reason.BASE_MOVED if exc.ref.endswith(f"/{forge.base_branch}") else Reason.HEAD_MOVED
+        return Applied(False, pr, decision, reason=moved, message=exc.message, kill=kill, verified=verified)
+    merged = forge.repo.commit(sha)
+    if merged.tree != decision.permit.tree or merged.parents[:1] != (decision.permit.base_sha,):
+        raise IntegrityError(
+            f"merge {sha[:12]} is not what was verified: stop, and look at it", hint="mk kill-switch on"
+        )
+    return Applied(
+        True, forge.get_pr(pr.number), decision, merge_sha=sha, kill=kill, verified=verified, message=f"merged as {sha}"
+    )
+
+
+def _plan(forge: Forge, tree: str, workload: WorkloadSettings) -> Plan:
+    path = plan_path(workload.overlay, workload.ref.slug)
+    text = forge.repo.read(tree, path)
+    if text is None:
+        raise InputError(f"{path} is not in the tree to merge")
+    return Plan.parse_json(text, what=path)
+
+
+def gate_payload(decision: GateDecision | None) -> list[dict[str, object]]:
+    """The gates, in order, for reports."""
+    verdicts: tuple[Verdict, ...] = decision.verdicts if decision else ()
+    return [verdict.plain() for verdict in verdicts]

@@ -1,0 +1,440 @@
+"""The closed loop, once: observe, plan, render; with `apply` also propose, verify, gate and merge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gitops_mk.controller.apply import Applied, apply_pr, gate_payload
+from gitops_mk.controller.observe import observation_payload, observe
+from gitops_mk.controller.plan import Planned, plan_workload, summary_lines, write_bundle, write_plan
+from gitops_mk.controller.propose import Outcome, Proposal, Proposed, open_pr, propose, withdraw
+from gitops_mk.controller.state import identity_of, policy_of, state_on_base, workload_state
+from gitops_mk.controller.tools import Tools, Workplace
+from gitops_mk.controller.verify import record_check, verify_pr
+from gitops_mk.core.planner import Options, WorkloadState
+from gitops_mk.core.policy import Policy
+from gitops_mk.core.render.describe import commit_message
+from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED
+from gitops_mk.model.change import Person, PullRequest
+from gitops_mk.model.gate import KillReading, VerifyOutcome
+from gitops_mk.model.plan import Plan
+from gitops_mk.model.report import report
+from gitops_mk.model.settings import WorkloadSettings
+from gitops_mk.model.signal import Observation
+from gitops_mk.ports import ArtifactStore, TelemetrySource
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the loop is about. Without a workplace there is only a tree of files to plan against, and nothing to write to."""
+
+    workload: WorkloadSettings
+    policy: Policy
+    files: Mapping[str, bytes]
+    base: str | None = None
+    workplace: Workplace | None = None
+
+
+@dataclass(frozen=True)
+class LoopResult:
+    """What one run came to; `payload` is `closed_loop_latest.json`."""
+
+    payload: dict[str, Any]
+    observation: Observation
+    planned: Planned
+    applied: Applied | None
+    exit_code: int
+    killed: KillReading | None = None
+
+
+def run_once(
+    target: Target,
+    source: TelemetrySource,
+    options: Options,
+    tools: Tools,
+    artifacts: ArtifactStore,
+    *,
+    apply: bool,
+    progress: Callable[[int], None] | None = None,
+) -> LoopResult:
+    """One turn of the loop. Raises MkError for what could not be decided; reports are written all the same or not at all."""
+    started = tools.clock.now()
+    artifacts.explain("closed_loop_start", {"workload": target.workload.ref.key, "dry_run": not apply}, at=started)
+    state = _state(target, tools)
+    need = state.passport.observability
+    observation = observe(
+        source,
+        clock=tools.clock,
+        artifacts=artifacts,
+        min_steps=need.min_steps,
+        max_dropped_pct=need.max_dropped_pct,
+        progress=progress,
+    )
+    planned = plan_workload(state, observation, options, tools)
+    plan_path = write_plan(artifacts, state, observation, planned, options, tools)
+    artifacts.explain(
+        "closed_loop_plan",
+        {"results": planned.results, "plan_digest": planned.plan.digest if planned.plan else None},
+        at=tools.clock.now(),
+    )
+    done = _Done()
+    if apply and target.workplace is not None and target.base is not None:
+        done = _carry_out(target, target.workplace, target.base, state, planned, observation, options, tools, artifacts)
+    payload = _payload(
+        observation, planned, plan_path, done, apply=apply, started=started, tools=tools, artifacts=artifacts
+    )
+    artifacts.report("closed_loop", payload, at=started)
+    artifacts.text("summary.md", summary_lines(observation, planned, outcome=_told(planned, done)))
+    artifacts.explain("closed_loop_report", {"summary": payload["apply_decision_summary"]}, at=tools.clock.now())
+    return LoopResult(payload, observation, planned, done.applied, done.exit_code, done.killed)
+
+
+@dataclass(frozen=True)
+class _Done:
+    proposal: Proposal | None = None
+    verified: VerifyOutcome | None = None
+    applied: Applied | None = None
+    killed: KillReading | None = None
+    verify_report: str | None = None
+    apply_report: str | None = None
+    license_ok: bool | None = None
+    license_reason: str | None = None
+    exit_code: int = 0
+
+
+def _state(target: Target, tools: Tools) -> WorkloadState:
+    if target.workplace is None:
+        return workload_state(target.files, target.policy, target.workload, tools.builder)
+    return state_on_base(target.workplace.forge, target.files, target.policy, target.workload, tools.builder)
+
+
+def _carry_out(
+    target: Target,
+    place: Workplace,
+    base: str,
+    state: WorkloadState,
+    planned: Planned,
+    observation: Observation,
+    options: Options,
+    tools: Tools,
+    artifacts: ArtifactStore,
+) -> _Done:
+    """Everything that writes; the kill switch is read before the first of it."""
+    killed = next((reading for reading in place.kill_switch.read() if reading.active), None)
+    status = place.license_status()
+    common: dict[str, Any] = {"license_ok": status.ok, "license_reason": status.reason}
+    if killed is not None:
+        artifacts.explain("k8s_apply_blocked", {"reason": "kill_switch", "source": killed.source}, at=tools.clock.now())
+        return _Done(killed=killed, exit_code=EXIT_BAD_INPUT, **common)
+    identity = identity_of(target.policy.settings)
+    chosen = planned.decision.chosen
+    if planned.plan is None or chosen is None:
+        proposal = _without_plan(place, state, planned, observation, identity, tools)
+        if proposal is not None:
+            _explain_proposal(proposal, tools, artifacts)
+        return _Done(proposal=proposal, exit_code=EXIT_BAD_INPUT if planned.blocked else 0, **common)
+    entry = state.catalog.get(planned.plan.chord)
+    wanted = Proposed(
+        plan=planned.plan,
+        passport=state.passport,
+        tier=entry.risk_tier if entry else "unknown",
+        verdicts=chosen.verdicts,
+        draft=not status.ok,
+    )
+    proposal = propose(
+        place.forge, wanted, target.files, base, identity=identity, wording=tools.wording, clock=tools.clock
+    )
+    _explain_proposal(proposal, tools, artifacts)
+    if proposal.pr is None or proposal.outcome is Outcome.PAUSED:
+        return _Done(proposal=proposal, exit_code=EXIT_BAD_INPUT, **common)
+    verified, pr, verify_report = verify_and_record(place, proposal.pr, planned.plan, tools, artifacts)
+    write_bundle(artifacts, state, planned.plan, options, tools, verify_report=verify_report)
+    applied, apply_report = apply_and_report(
+        place, pr, planned.plan, tools, artifacts, verify_report=verify_report, reported_ok=verified.ok
+    )
+    return _Done(
+        proposal=Proposal(proposal.outcome, applied.pr or pr, writes=proposal.writes),
+        verified=verified,
+        applied=applied,
+        killed=applied.kill_active,
+        verify_report=verify_report,
+        apply_report=apply_report,
+        exit_code=exit_code_of(applied),
+        **common,
+    )
+
+
+def _without_plan(
+    place: Workplace, state: WorkloadState, planned: Planned, observation: Observation, identity: Person, tools: Tools
+) -> Proposal | None:
+    """Withdraw the open pull request when its cause is gone; leave it when that can't be told, or the cause is still there."""
+    pr = open_pr(place.forge, state.ref.branch)
+    still = {judged.action.chord for judged in planned.decision.judged}
+    if pr is None or pr.rollback_of is not None or observation.insufficient or pr.chord in still:
+        return None
+    why = "the cause is gone: " + ("stable" if observation.stable else f"now seen is {', '.join(observation.found)}")
+    return withdraw(place.forge, state.ref.branch, state.ref.key, why, identity=identity, clock=tools.clock)
+
+
+def _explain_proposal(proposal: Proposal, tools: Tools, artifacts: ArtifactStore) -> None:
+    artifacts.explain(
+        "propose_report",
+        {
+            "outcome": proposal.outcome,
+            "pr": proposal.pr.number if proposal.pr else None,
+            "writes": proposal.writes,
+            "reason": proposal.reason,
+            "message": proposal.message,
+        },
+        at=tools.clock.now(),
+    )
+
+
+def verify_and_record(
+    place: Workplace, pr: PullRequest, plan: Plan, tools: Tools, artifacts: ArtifactStore
+) -> tuple[VerifyOutcome, PullRequest, str]:
+    """Verify the pull request, record the check, write `k8s_verify_*.json`; gives the outcome, the PR and the path."""
+    started = tools.clock.now()
+    artifacts.explain("k8s_verify_start", {"pr": pr.number}, at=started)
+    outcome = verify_pr(place.forge, pr, builder=tools.builder, built_in=tools.built_in, clock=tools.clock)
+    pr = record_check(place.forge, pr, outcome, clock=tools.clock)
+    payload = report(
+        k8s_verify_payload(outcome, (plan,)), started=started, finished=tools.clock.now(), out_dir=artifacts.out_dir
+    )
+    path = artifacts.report("k8s_verify", payload, at=started)
+    artifacts.explain(
+        "k8s_verify_report",
+        {"ok": outcome.ok, "reason": outcome.reason, "message": outcome.message},
+        at=tools.clock.now(),
+    )
+    return outcome, pr, path
+
+
+def apply_and_report(
+    place: Workplace,
+    pr: PullRequest | None,
+    plan: Plan | None,
+    tools: Tools,
+    artifacts: ArtifactStore,
+    *,
+    verify_report: str | None,
+    reported_ok: bool | None,
+) -> tuple[Applied, str]:
+    """Ask the gate and merge; write `k8s_apply_*.json`; gives the outcome and the path."""
+    started = tools.clock.now()
+    artifacts.explain("k8s_apply_start", {"pr": pr.number if pr else None}, at=started)
+    applied = apply_pr(
+        place.forge,
+        pr,
+        plan_digest=plan.digest if plan else None,
+        license_status=place.license_status(),
+        kill_switch=place.kill_switch,
+        reported_ok=reported_ok,
+        builder=tools.builder,
+        built_in=tools.built_in,
+        clock=tools.clock,
+        message=lambda merged: commit_message(merged, tools.wording),
+    )
+    payload = report(
+        apply_payload(applied, plan, verify_report),
+        started=started,
+        finished=tools.clock.now(),
+        out_dir=artifacts.out_dir,
+    )
+    path = artifacts.report("k8s_apply", payload, at=started)
+    event = "k8s_apply_applied" if applied.ok else "k8s_apply_blocked"
+    artifacts.explain(
+        event,
+        {"reason": applied.reason, "message": applied.message, "merge_sha": applied.merge_sha},
+        at=tools.clock.now(),
+    )
+    artifacts.explain("k8s_apply_report", {"path": path, "ok": applied.ok}, at=tools.clock.now())
+    return applied, path
+
+
+def exit_code_of(applied: Applied) -> int:
+    """0 applied, 1 failed, 2 blocked."""
+    if applied.ok:
+        return 0
+    return EXIT_FAILED if applied.failed else EXIT_BAD_INPUT
+
+
+def k8s_verify_payload(outcome: VerifyOutcome, plans: tuple[Plan, ...]) -> dict[str, Any]:
+    """`k8s_verify_latest.json` where no cluster is consulted: the verdict is that of the pull request's own verify."""
+    items = [
+        {
+            "namespace": plan.workload.namespace,
+            "name": plan.workload.name,
+            "kind": plan.workload.kind,
+            "namespace_exists": None,
+            "deployment_exists": None,
+            "auth_can_i_get_deployments": None,
+            "auth_can_i_patch_deployments": None,
+            "dry_run": {
+                "attempted": False, "mode": "none", "ok": None, "status": None, "reason": None,
+                "message": "cluster: not consulted",
+            },
+        }
+        for plan in plans
+    ]  # fmt: skip
+    blocker = None
+    if not outcome.ok:
+        first = plans[0].workload if plans else None
+        blocker = {
+            "kind": "unknown",
+            "index": 0,
+            "namespace": first.namespace if first else None,
+            "name": first.name if first else None,
+            "detail": f"{outcome.reason}: {outcome.message}",
+        }
+    return {
+        "ok": outcome.ok,
+        "verify_ok": outcome.ok,
+        "cluster": "not consulted",
+        "checks": {"cluster_reachable": None, "current_context": None, "items": items},
+        "verify_blocker": blocker,
+        "diagnostics": {
+            "base": outcome.base,
+            "head": outcome.head,
+            "tree": outcome.tree,
+            "plan_digest": outcome.plan_digest,
+            "steps": [verdict.plain() for verdict in outcome.steps],
+        },
+    }
+
+
+def apply_payload(applied: Applied, plan: Plan | None, verify_report: str | None) -> dict[str, Any]:
+    """`k8s_apply_latest.json`."""
+    items = []
+    if plan is not None:
+        items.append(
+            {
+                "namespace": plan.workload.namespace,
+                "name": plan.workload.name,
+                "kind": plan.workload.kind,
+                "ok": applied.ok,
+                "chord": plan.chord,
+                "changes": [c.plain() for c in plan.changes],
+                "message": applied.message,
+            }
+        )
+    gates = applied.decision.verdicts if applied.decision else ()
+    by_rule = {verdict.rule: verdict for verdict in gates}
+    return {
+        "ok": applied.ok,
+        "block_reason": applied.reason,
+        "message": applied.message,
+        "license_ok": by_rule["license"].allowed if "license" in by_rule else False,
+        "verify_ok": by_rule["verify_ok"].allowed if "verify_ok" in by_rule else False,
+        "verify_report_path": verify_report,
+        "kill_switch_active": applied.kill_active is not None,
+        "pr": pr_payload(applied.pr),
+        "merge_sha": applied.merge_sha,
+        "gates": gate_payload(applied.decision),
+        "kill_switch": [reading.plain() for reading in applied.kill],
+        "checks": {"items": items},
+        "items": items,
+    }
+
+
+def pr_payload(pr: PullRequest | None) -> dict[str, Any] | None:
+    """A pull request as reports tell it."""
+    if pr is None:
+        return None
+    return {
+        "number": pr.number,
+        "title": pr.title,
+        "state": pr.state,
+        "draft": pr.draft,
+        "branch": pr.branch,
+        "base": pr.base,
+        "head_sha": pr.head_sha,
+        "merge_sha": pr.merge_sha,
+        "workload": pr.workload,
+        "chord": pr.chord,
+        "plan_digest": pr.plan_digest,
+        "labels": list(pr.labels),
+    }
+
+
+def _payload(
+    observation: Observation,
+    planned: Planned,
+    plan_path: str,
+    done: _Done,
+    *,
+    apply: bool,
+    started: datetime,
+    tools: Tools,
+    artifacts: ArtifactStore,
+) -> dict[str, Any]:
+    results = planned.results
+    for result in results:
+        if result["status"] == "planned":
+            result["applied"] = bool(done.applied and done.applied.ok)
+    observed = observation_payload(observation)
+    attempted = bool(done.applied and done.applied.decision and done.applied.decision.allowed)
+    blocked = done.applied.reason if done.applied else None
+    if done.killed is not None:
+        blocked = blocked or "kill_switch"  # type: ignore[assignment]
+    proposal = done.proposal
+    if proposal is not None and proposal.reason is not None and blocked is None:
+        blocked = proposal.reason
+    if apply and blocked is None and planned.blocked is not None:
+        blocked = planned.blocked.reason
+    return report(
+        {
+            **observed,
+            "proposed": planned.proposed,
+            "results": results,
+            "dry_run": not apply,
+            "verify_ok": bool(done.verified and done.verified.ok),
+            "apply_attempted": attempted,
+            "apply_ok": bool(done.applied and done.applied.ok),
+            "apply_blocked_reason": blocked,
+            "kill_switch_active": done.killed is not None,
+            "kill_switch_signal": done.killed.detail if done.killed else None,
+            "license_ok": done.license_ok,
+            "license_reason": done.license_reason,
+            "k8s_plan_path": plan_path,
+            "k8s_plan_items": len(planned.items),
+            "k8s_verify_report_path": done.verify_report,
+            "k8s_apply_report_path": done.apply_report,
+            "pr": pr_payload(proposal.pr) if proposal else None,
+            "propose_outcome": proposal.outcome if proposal else None,
+            "apply_decision_summary": "; ".join(f"{k}: {v}" for k, v in _told(planned, done).items())
+            or "dry run: nothing written",
+        },
+        started=started,
+        finished=tools.clock.now(),
+        out_dir=artifacts.out_dir,
+    )
+
+
+def _told(planned: Planned, done: _Done) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if planned.blocked is not None:
+        told["envelope"] = f"{planned.blocked.reason}: {planned.blocked.message}"
+    if done.proposal is not None:
+        number = f" #{done.proposal.pr.number}" if done.proposal.pr else ""
+        told["pull request"] = f"{done.proposal.outcome}{number}"
+        if done.proposal.message:
+            told["pull request"] += f" ({done.proposal.message})"
+    if done.verified is not None:
+        told["verify"] = "ok" if done.verified.ok else f"{done.verified.reason}: {done.verified.message}"
+    if done.applied is not None:
+        told["apply"] = done.applied.message if done.applied.ok else f"{done.applied.reason}: {done.applied.message}"
+    elif done.killed is not None:
+        told["apply"] = f"kill_switch: {done.killed.detail}"
+    return told
+
+
+def target_of(place: Workplace, tools: Tools, choose: Callable[[Policy], WorkloadSettings]) -> Target:
+    """The loop's target on the tip of the base branch."""
+    base = place.forge.base_tip()
+    files = place.forge.repo.files(base)
+    policy = policy_of(files, tools.built_in)
+    return Target(workload=choose(policy), policy=policy, files=files, base=base, workplace=place)

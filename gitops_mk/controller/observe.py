@@ -1,0 +1,67 @@
+"""Observe: telemetry from a source to one observation, every stage explained as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gitops_mk.core.detect.observer import Observer
+from gitops_mk.model.signal import Observation
+from gitops_mk.ports import ArtifactStore, Clock, TelemetrySource
+
+INTERRUPTED = "reading was interrupted: the report covers what was read by then"
+
+
+def observe(
+    source: TelemetrySource,
+    *,
+    clock: Clock,
+    artifacts: ArtifactStore,
+    min_steps: int = 30,
+    max_dropped_pct: float = 20.0,
+    progress: Callable[[int], None] | None = None,
+) -> Observation:
+    """Read the source to its end, or to Ctrl-C, and say what its telemetry shows.
+
+    `progress` is told the number of lines read so far after each block. Raises TelemetryError, InputError.
+    """
+    info = source.info
+    artifacts.explain("observe_start", {"source": info.kind, "name": info.name, "format": info.format}, at=clock.now())
+    observer = Observer(info.kind, info.format, min_steps=min_steps, max_dropped_pct=max_dropped_pct)
+    interrupted = False
+    try:
+        for chunk in source.chunks():
+            observer.feed(chunk)
+            if progress is not None:
+                progress(observer.progress)
+    except KeyboardInterrupt:
+        interrupted = True
+    seen = observer.finish()
+    if interrupted:
+        environment = seen.environment.model_copy(update={"notes": (*seen.environment.notes, INTERRUPTED)})
+        seen = seen.model_copy(update={"environment": environment})
+    artifacts.explain("observe_ingest", seen.ingest.plain(), at=clock.now())
+    artifacts.explain(
+        "observe_signals",
+        {"found": list(seen.found), "signals": {str(s.name): str(s.classification) for s in seen.signals}},
+        at=clock.now(),
+    )
+    artifacts.explain("observe_report", _verdict(seen), at=clock.now())
+    return seen
+
+
+def observation_payload(seen: Observation) -> dict[str, Any]:
+    """The observation as the body of `observe_latest.json`."""
+    return {
+        **_verdict(seen),
+        "signals": [s.plain() for s in seen.signals],
+        "environment": seen.environment.plain(),
+        "ingest": seen.ingest.plain(),
+        "window": seen.window.plain(),
+        "source": seen.source,
+        "format": seen.format,
+    }
+
+
+def _verdict(seen: Observation) -> dict[str, Any]:
+    return {"incident": seen.incident, "stable": seen.stable, "insufficient_evidence": seen.insufficient}

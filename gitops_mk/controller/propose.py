@@ -1,0 +1,233 @@
+"""Propose: one workload, one branch, one pull request, whatever happens in between.
+
+Each step reads before it writes and writes by compare-and-swap, so that a run killed anywhere, run again, or run twice at
+once ends in the same single pull request. The same plan again is not one write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gitops_mk.core.ledger import trailers
+from gitops_mk.core.render.component import render
+from gitops_mk.core.render.describe import Wording, commit_message, pr_body, pr_title
+from gitops_mk.errors import ConflictError
+from gitops_mk.model.change import (
+    LABEL,
+    LABEL_PAUSED,
+    LABEL_REVERT,
+    TRAILER_DIGEST,
+    TRAILER_WORKLOAD,
+    Comment,
+    Person,
+    PrState,
+    PullRequest,
+)
+from gitops_mk.model.git import CommitInfo
+from gitops_mk.model.passport import Passport
+from gitops_mk.model.plan import Plan
+from gitops_mk.model.times import format_time
+from gitops_mk.model.verdict import Reason, Verdict
+from gitops_mk.ports import Clock, Forge
+
+TRIES = 3
+
+
+class Outcome(StrEnum):
+    """What proposing came to."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    PAUSED = "paused"
+    CLOSED = "closed"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The outcome, the pull request (if there is one), and how many writes it took."""
+
+    outcome: Outcome
+    pr: PullRequest | None
+    reason: Reason | None = None
+    message: str = ""
+    writes: int = 0
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """Everything a pull request is made of."""
+
+    plan: Plan
+    passport: Passport
+    tier: str
+    verdicts: Sequence[Verdict]
+    draft: bool
+    rollback_of: int | None = None
+
+
+def propose(
+    forge: Forge,
+    wanted: Proposed,
+    files: Mapping[str, bytes],
+    base: str,
+    *,
+    identity: Person,
+    wording: Wording,
+    clock: Clock,
+) -> Proposal:
+    """Make the workload's branch and pull request say `wanted`. `files` is the tree of `base`.
+
+    Raises ConflictError when the base moved, so that the caller plans again, or when races were lost again and again.
+    """
+    for attempt in range(TRIES):
+        try:
+            return _propose_once(forge, wanted, files, base, identity=identity, wording=wording, clock=clock)
+        except ConflictError:
+            forge.refresh()
+            if attempt == TRIES - 1 or forge.base_tip() != base:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _propose_once(
+    forge: Forge,
+    wanted: Proposed,
+    files: Mapping[str, bytes],
+    base: str,
+    *,
+    identity: Person,
+    wording: Wording,
+    clock: Clock,
+) -> Proposal:
+    plan = wanted.plan
+    branch = plan.workload.branch
+    tip = forge.branch_tip(branch)
+    pr = open_pr(forge, branch)
+    paused = hands_off(forge, tip, pr, base, identity=identity, workload=plan.workload.key, clock=clock)
+    if paused is not None:
+        return paused
+    writes = 0
+    current = tip is not None and _digest_of(forge.repo.commit(tip)) == plan.digest
+    if not current or forge.repo.merge_tree(base, tip or base) is None:
+        tree = forge.repo.write_tree(base, dict(render(plan, files)))
+        commit = forge.repo.write_commit(
+            tree=tree,
+            parents=[base],
+            message=commit_message(plan, wording),
+            author=identity,
+            # The base's own time, so that the same plan on the same base is the same commit wherever it is made.
+            time=forge.repo.commit(base).time,
+        )
+        forge.push_branch(branch, old=tip, new=commit)
+        writes += 1
+    if pr is not None and pr.plan_digest == plan.digest and (wanted.draft or not pr.draft):
+        outcome = Outcome.UPDATED if writes else Outcome.UNCHANGED
+        live = forge.get_pr(pr.number)
+        return Proposal(outcome, live, writes=writes)
+    now = format_time(clock.now())
+    record = PullRequest(
+        number=pr.number if pr else 1,
+        title=pr_title(plan),
+        body=pr_body(plan, wanted.passport, wanted.verdicts, wording, tier=wanted.tier),
+        state=PrState.OPEN,
+        draft=wanted.draft and (pr is None or pr.draft),
+        base=forge.base_branch,
+        branch=branch,
+        head_sha=None,
+        author=identity,
+        workload=plan.workload.key,
+        chord=plan.chord,
+        plan_digest=plan.digest,
+        labels=_labels(pr, wanted),
+        reviews=pr.reviews if pr else (),
+        checks=pr.checks if pr else (),
+        comments=pr.comments if pr else (),
+        created_at=pr.created_at if pr else now,
+        updated_at=now,
+        rollback_of=wanted.rollback_of,
+        changes={c.knob: (c.before, c.after) for c in plan.changes},
+    )
+    if pr is None:
+        created = forge.create_pr(record)
+        if created.plan_digest != plan.digest:
+            raise ConflictError(f"#{created.number} was opened for {branch} at the same time", ref=branch)
+        return Proposal(Outcome.CREATED, created, writes=writes + 1)
+    return Proposal(Outcome.UPDATED, forge.update_pr(pr, record), writes=writes + 1)
+
+
+def open_pr(forge: Forge, branch: str) -> PullRequest | None:
+    """The open pull request of a branch."""
+    return next((pr for pr in forge.list_prs(open_only=True) if pr.branch == branch), None)
+
+
+def hands_off(
+    forge: Forge, tip: str | None, pr: PullRequest | None, base: str, *, identity: Person, workload: str, clock: Clock
+) -> Proposal | None:
+    """A pause when somebody else's commit is on the branch: said once on the pull request, then nothing is written."""
+    if tip is None:
+        return None
+    foreign = foreign_commits(forge.repo.log(tip, first_parent=False, exclude=base, limit=50), identity, workload)
+    if not foreign:
+        return None
+    message = (
+        f"{foreign[0].sha[:12]} by {foreign[0].author.name} is on the branch: it is yours now, nothing is written to it"
+    )
+    writes = 0
+    if pr is not None and LABEL_PAUSED not in pr.labels:
+        note = Comment(
+            by=identity,
+            at=format_time(clock.now()),
+            text=message + ". Delete the branch, or close the pull request, to hand it back.",
+        )
+        pr = forge.update_pr(
+            pr, pr.model_copy(update={"labels": (*pr.labels, LABEL_PAUSED), "comments": (*pr.comments, note)})
+        )
+        writes = 1
+    return Proposal(Outcome.PAUSED, pr, reason=Reason.PAUSED_BY_HUMAN, message=message, writes=writes)
+
+
+def foreign_commits(commits: Sequence[CommitInfo], identity: Person, workload: str) -> list[CommitInfo]:
+    """The commits that are not ours for that workload: by another author, or without our trailer."""
+    return [
+        c
+        for c in commits
+        if c.author.email != identity.email or trailers(c.message).get(TRAILER_WORKLOAD) != [workload]
+    ]
+
+
+def withdraw(forge: Forge, branch: str, workload: str, why: str, *, identity: Person, clock: Clock) -> Proposal:
+    """Close the workload's pull request with the reason and delete its branch, unless a person has worked on it."""
+    pr = open_pr(forge, branch)
+    if pr is None:
+        return Proposal(Outcome.NOTHING, None)
+    tip = forge.branch_tip(branch)
+    paused = hands_off(forge, tip, pr, forge.base_tip(), identity=identity, workload=workload, clock=clock)
+    if paused is not None:
+        return paused
+    closed = close_pr(forge, pr, by=identity, why=why)
+    return Proposal(Outcome.CLOSED, closed, message=why, writes=2 if tip else 1)
+
+
+def close_pr(forge: Forge, pr: PullRequest, *, by: Person, why: str, delete_branch: bool = True) -> PullRequest:
+    """Close a pull request, then delete its branch."""
+    head = pr.head_sha
+    closed = forge.update_pr(
+        pr, pr.model_copy(update={"state": PrState.CLOSED, "closed_by": by, "close_reason": why, "head_sha": head})
+    )
+    if delete_branch and head is not None:
+        forge.push_branch(pr.branch, old=head, new=None)
+    return closed
+
+
+def _labels(pr: PullRequest | None, wanted: Proposed) -> tuple[str, ...]:
+    kept = pr.labels if pr else (LABEL,)
+    return (*kept, LABEL_REVERT) if wanted.rollback_of and LABEL_REVERT not in kept else kept
+
+
+def _digest_of(commit: CommitInfo) -> str | None:
+    found = trailers(commit.message).get(TRAILER_DIGEST)
+    return found[0] if found else None

@@ -1,0 +1,63 @@
+"""Propose a plan that was made earlier: judged again on today's base before anything is written."""
+
+from __future__ import annotations
+
+from gitops_mk.controller.plan import require_signature_of_policy
+from gitops_mk.controller.propose import Outcome, Proposal, Proposed, propose
+from gitops_mk.controller.state import configured, identity_of, policy_of, state_on_base
+from gitops_mk.controller.tools import Tools, Workplace
+from gitops_mk.core.envelope.context import Context
+from gitops_mk.core.envelope.registry import decide, judge, may_propose
+from gitops_mk.errors import InputError
+from gitops_mk.model.plan import Plan
+
+
+def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
+    """Judge a plan by the policy and the values that stand now, then propose it.
+
+    Raises InputError for a plan of a workload the configuration doesn't know, or made from other values than the base's.
+    """
+    forge = place.forge
+    base = forge.base_tip()
+    files = forge.repo.files(base)
+    policy = policy_of(files, tools.built_in)
+    workload = configured(policy.settings, plan.workload)
+    state = state_on_base(forge, files, policy, workload, tools.builder)
+    require_signature_of_policy(state, plan)
+    if plan.overlay != state.overlay or plan.target != state.target or plan.world_size != state.world_size:
+        raise InputError(f"the plan for {plan.workload} was made for another overlay or target", hint="plan again")
+    for change in plan.changes:
+        if state.knobs.get(change.knob) != change.before:
+            raise InputError(
+                f"the plan moves {change.knob} from {change.before}, the base has {state.knobs.get(change.knob)}",
+                hint="plan again: the base branch has changed since",
+            )
+    verdicts = judge(
+        Context(
+            action=plan.action(),
+            catalog=state.catalog,
+            passport=state.passport,
+            knobs=state.knobs,
+            observation=plan.observation,
+            now=tools.clock.now(),
+            world_size=state.world_size,
+            stable_intervals=plan.stable_intervals,
+            approve_advanced=plan.approved_advanced,
+            applied=state.applied,
+            holds=state.holds,
+        )
+    )
+    verdict = decide(verdicts)
+    if not may_propose(verdict):
+        return Proposal(Outcome.NOTHING, None, reason=verdict.reason, message=verdict.message)
+    chord = state.catalog.get(plan.chord)
+    wanted = Proposed(
+        plan=plan,
+        passport=state.passport,
+        tier=chord.risk_tier if chord else "unknown",
+        verdicts=verdicts,
+        draft=not place.license_status().ok,
+    )
+    return propose(
+        forge, wanted, files, base, identity=identity_of(policy.settings), wording=tools.wording, clock=tools.clock
+    )

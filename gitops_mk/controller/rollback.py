@@ -1,0 +1,111 @@
+"""Roll back: the plan that undoes a merged chord, proposed like any other. Verified, gated and merged like any other, too."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gitops_mk.controller.propose import Proposal, Proposed, propose
+from gitops_mk.controller.state import identity_of, policy_of, state_on_base
+from gitops_mk.controller.tools import Tools, Workplace
+from gitops_mk.core.envelope.context import Context
+from gitops_mk.core.envelope.registry import decide, judge
+from gitops_mk.core.invariants import invariant_states
+from gitops_mk.core.planner import Options, WorkloadState, make_plan
+from gitops_mk.errors import InputError
+from gitops_mk.model.change import AppliedChange, PrState, PullRequest
+from gitops_mk.model.chord import Intent
+from gitops_mk.model.knob import KnobChange
+from gitops_mk.model.plan import Action, Plan
+from gitops_mk.model.signal import Observation
+from gitops_mk.model.telemetry import Environment, IngestCounts, Window
+from gitops_mk.model.verdict import Verdict
+
+
+def find_applied(pr: PullRequest, applied: tuple[AppliedChange, ...]) -> AppliedChange:
+    """The merged change of a pull request. Raises InputError when it was never merged."""
+    if pr.state is not PrState.MERGED:
+        raise InputError(
+            f"#{pr.number} is {pr.state}, expected a merged one", hint="`mk pr close N` withdraws an open one"
+        )
+    found = next((c for c in reversed(applied) if c.plan_digest == pr.plan_digest and c.workload == pr.workload), None)
+    if found is None or not found.changes:
+        raise InputError(f"#{pr.number}: its change is not in the base branch's history")
+    return found
+
+
+def rollback_plan(
+    state: WorkloadState, change: AppliedChange, *, now: datetime, mk_version: str
+) -> tuple[Plan, tuple[Verdict, ...]]:
+    """The plan back to the values before `change`, with the envelope's verdicts. Raises InputError when it can't be undone."""
+    for knob, (_, after) in change.changes.items():
+        stands = state.knobs.get(knob)
+        if stands != after:
+            raise InputError(
+                f"{knob} stands at {stands}, the change left it at {after}: something changed it since",
+                hint="undo the later change first, or edit the values by hand",
+            )
+    changes = tuple(
+        KnobChange(knob=knob, before=after, after=before) for knob, (before, after) in sorted(change.changes.items())
+    )
+    entry = state.catalog.get(Intent.RECOVER_RELOCK)
+    action = Action(
+        workload=state.ref,
+        chord=Intent.RECOVER_RELOCK,
+        changes=changes,
+        invariants=invariant_states(
+            entry.invariants if entry else (),
+            before=state.knobs,
+            after={**state.knobs, **{c.knob: c.after for c in changes}},
+            world_size=state.world_size,
+            passport=state.passport,
+        ),
+        rationale=f"undoes {change.chord} of {change.commit[:12]}: every knob goes back to where it stood",
+    )
+    observation = Observation(
+        signals=(), environment=Environment(), ingest=IngestCounts(), window=Window(), source="none", format="none"
+    )
+    verdicts = judge(
+        Context(
+            action=action,
+            catalog=state.catalog,
+            passport=state.passport,
+            knobs=state.knobs,
+            observation=observation,
+            now=now,
+            world_size=state.world_size,
+            applied=state.applied,
+            rollback=change,
+        )
+    )
+    verdict = decide(verdicts)
+    if not verdict.allowed:
+        raise InputError(f"the rollback is blocked: {verdict.reason}: {verdict.message}")
+    plan = make_plan(
+        state, action, observation, Options(), now=now, mk_version=mk_version, rollback_of=change.plan_digest
+    )
+    return plan, verdicts
+
+
+def propose_rollback(place: Workplace, pr: PullRequest, tools: Tools) -> tuple[Plan, Proposal]:
+    """Plan and propose the way back from a merged pull request. Raises InputError when it can't be undone."""
+    forge = place.forge
+    base = forge.base_tip()
+    files = forge.repo.files(base)
+    policy = policy_of(files, tools.built_in)
+    workload = next((w for w in policy.settings.workloads if w.ref.key == pr.workload), None)
+    if workload is None:
+        raise InputError(f"#{pr.number} is for {pr.workload}, which the configuration does not know any more")
+    state = state_on_base(forge, files, policy, workload, tools.builder)
+    change = find_applied(pr, state.applied)
+    plan, verdicts = rollback_plan(state, change, now=tools.clock.now(), mk_version=tools.mk_version)
+    chord = state.catalog.get(plan.chord)
+    wanted = Proposed(
+        plan=plan,
+        passport=state.passport,
+        tier=chord.risk_tier if chord else "unknown",
+        verdicts=verdicts,
+        draft=not place.license_status().ok,
+        rollback_of=pr.number,
+    )
+    identity = identity_of(policy.settings)
+    return plan, propose(forge, wanted, files, base, identity=identity, wording=tools.wording, clock=tools.clock)

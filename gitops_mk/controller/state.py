@@ -1,0 +1,142 @@
+"""Gather what is known of a workload before anything is decided: its files, its values, its history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gitops_mk.core.checks.facts import built_knobs
+from gitops_mk.core.documents import parse_json
+from gitops_mk.core.ledger import holds, stable_profile
+from gitops_mk.core.planner import WorkloadState
+from gitops_mk.core.policy import BuiltIn, Policy, load_policy
+from gitops_mk.core.render.component import plan_path
+from gitops_mk.core.target import find_target
+from gitops_mk.errors import ConfigError, InputError
+from gitops_mk.model.change import AppliedChange, Person, PullRequest
+from gitops_mk.model.plan import Plan
+from gitops_mk.model.settings import RepoSettings, WorkloadSettings
+from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.ports import Forge, ManifestBuilder
+
+
+class CachingBuilder:
+    """A builder that builds each tree once in a run."""
+
+    def __init__(self, builder: ManifestBuilder) -> None:
+        self._builder = builder
+        self._built: dict[tuple[int, str], tuple[Mapping[str, bytes], str]] = {}
+
+    def build(self, files: Mapping[str, bytes], overlay: str) -> str:
+        """The YAML that `overlay` builds; remembered as long as the same mapping is asked for."""
+        key = (id(files), overlay)
+        if key not in self._built:
+            # The mapping is kept too, so that its id can't be taken by another one.
+            self._built[key] = (files, self._builder.build(files, overlay))
+        return self._built[key][1]
+
+    def version(self) -> str:
+        """What is used, for reports."""
+        return self._builder.version()
+
+
+def policy_of(files: Mapping[str, bytes], built_in: BuiltIn) -> Policy:
+    """The policy of a tree. Raises ConfigError."""
+    return load_policy(files.get, built_in)
+
+
+def identity_of(settings: RepoSettings) -> Person:
+    """Who the controller is."""
+    return Person(name=settings.identity.name, email=settings.identity.email)
+
+
+def choose_workload(settings: RepoSettings, name: str | None) -> WorkloadSettings:
+    """The workload `namespace/name` or `namespace/kind/name`; the only one when no name is given. Raises InputError."""
+    known = ", ".join(f"{w.namespace}/{w.name}" for w in settings.workloads) or "none"
+    if name is None:
+        if len(settings.workloads) == 1:
+            return settings.workloads[0]
+        raise InputError(
+            f"{len(settings.workloads)} workloads are configured ({known}), expected a choice",
+            hint="name one with --workload NAMESPACE/NAME",
+        )
+    found = [
+        w
+        for w in settings.workloads
+        if name in (w.ref.key, f"{w.namespace}/{w.name}", f"{w.namespace}/{w.kind}/{w.name}")
+    ]
+    if len(found) != 1:
+        what = "is not configured" if not found else "fits more than one workload"
+        raise InputError(f"workload {name!r} {what}; configured are {known}", hint="add it to .modekeeper/config.yaml")
+    return found[0]
+
+
+def configured(settings: RepoSettings, ref: WorkloadRef) -> WorkloadSettings:
+    """The settings of a plan's workload. Raises InputError when the configuration doesn't know it."""
+    found = settings.workload(ref)
+    if found is None:
+        known = ", ".join(str(w.ref) for w in settings.workloads) or "none"
+        raise InputError(
+            f"the plan is for {ref}, which the configuration does not know; configured are {known}",
+            hint="add it to .modekeeper/config.yaml on the base branch",
+        )
+    return found
+
+
+def workload_state(
+    files: Mapping[str, bytes],
+    policy: Policy,
+    workload: WorkloadSettings,
+    builder: ManifestBuilder,
+    *,
+    applied: tuple[AppliedChange, ...] = (),
+    prs: tuple[PullRequest, ...] = (),
+    stable: Mapping[str, int] | None = None,
+) -> WorkloadState:
+    """A workload as the base branch has it. Raises InputError, ConfigError and ManifestError."""
+    ref = workload.ref
+    target = find_target(builder, files, workload.overlay, ref)
+    knobs = built_knobs(builder.build(files, workload.overlay), ref)
+    pinned: frozenset[str] = frozenset()
+    record = files.get(plan_path(workload.overlay, ref.slug))
+    if record is not None:
+        pinned = frozenset(parse_json(Plan, record, what=plan_path(workload.overlay, ref.slug)).knobs)
+    mine = tuple(change for change in applied if change.workload == ref.key)
+    said_no = holds(prs, mine, {ref.key: knobs}, identity=identity_of(policy.settings))
+    return WorkloadState(
+        ref=ref,
+        overlay=workload.overlay,
+        target=target,
+        knobs=knobs,
+        pinned=pinned,
+        world_size=workload.world_size,
+        catalog=policy.catalog,
+        passport=policy.passport(workload),
+        config_sha256=policy.settings.sha256,
+        applied=mine,
+        holds=tuple(hold for hold in said_no if hold.workload == ref.key),
+        stable_profile=stable if stable is not None else stable_profile(mine, knobs),
+    )
+
+
+def state_on_base(
+    forge: Forge, files: Mapping[str, bytes], policy: Policy, workload: WorkloadSettings, builder: ManifestBuilder
+) -> WorkloadState:
+    """The same with the history that git and the forge keep."""
+    return workload_state(
+        files, policy, workload, builder, applied=forge.applied(workload.ref.key), prs=forge.list_prs()
+    )
+
+
+def required_approvals(policy: Policy, workload: WorkloadSettings) -> int:
+    """How many approvals the base asks for. Raises ConfigError."""
+    asked = policy.settings.forge.required_approvals
+    return policy.passport(workload).gates.approvals if asked is None else asked
+
+
+def check_base_branch(settings: RepoSettings, branch: str) -> None:
+    """Raises ConfigError when the configuration names another base branch than the one it was read from."""
+    if settings.base_branch != branch:
+        raise ConfigError(
+            f".modekeeper/config.yaml on {branch} says base_branch {settings.base_branch!r}",
+            hint="make the two agree, so that everybody means the same branch",
+        )

@@ -1,0 +1,33 @@
+"""What the verbs of the controller work with, handed in once by `wiring`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gitops_mk.core.policy import BuiltIn
+from gitops_mk.core.render.describe import Wording
+from gitops_mk.model.license import LicenseStatus
+from gitops_mk.ports import Clock, Forge, KillSwitch, ManifestBuilder
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Peers and built-in texts. `provenance` tells reports where a decision was made."""
+
+    clock: Clock
+    builder: ManifestBuilder
+    built_in: BuiltIn
+    wording: Wording
+    mk_version: str
+    provenance: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A GitOps repository to write to: its forge, its kill switch, and the licence there is to write with."""
+
+    forge: Forge
+    kill_switch: KillSwitch
+    license_status: Callable[[], LicenseStatus]
+    identity_commit: str = ""

@@ -1,0 +1,174 @@
+"""Verify: gather the facts of one pair of commits, then let `core.checks` judge them. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from gitops_mk.core.checks.facts import Facts
+from gitops_mk.core.checks.registry import STEPS, verify
+from gitops_mk.core.policy import BuiltIn, Policy, load_policy
+from gitops_mk.core.target import find_target
+from gitops_mk.errors import GitError, InputError, ManifestError
+from gitops_mk.model.change import VERIFY_CHECK, AppliedChange, Check, PullRequest
+from gitops_mk.model.gate import VerifyOutcome
+from gitops_mk.model.plan import PatchTarget
+from gitops_mk.model.settings import WorkloadSettings
+from gitops_mk.model.times import format_time
+from gitops_mk.ports import Clock, Forge, ManifestBuilder, Repo
+
+
+def resolve(repo: Repo, ref: str, role: str) -> str:
+    """The commit of a ref. Raises InputError."""
+    sha = repo.resolve(ref)
+    if sha is None:
+        raise InputError(
+            f"{role} {ref!r} is no commit in this repository",
+            hint="in CI, fetch enough history (actions/checkout with fetch-depth: 0)",
+        )
+    return sha
+
+
+def verify_commits(
+    repo: Repo,
+    base: str,
+    head: str,
+    *,
+    builder: ManifestBuilder,
+    built_in: BuiltIn,
+    applied: tuple[AppliedChange, ...],
+    now: datetime,
+) -> VerifyOutcome:
+    """Verify what merging `head` into `base` would do. Both are SHAs."""
+    return verify(gather(repo, base, head, builder=builder, built_in=built_in, applied=applied, now=now))
+
+
+def gather(
+    repo: Repo,
+    base: str,
+    head: str,
+    *,
+    builder: ManifestBuilder,
+    built_in: BuiltIn,
+    applied: tuple[AppliedChange, ...],
+    now: datetime,
+) -> Facts:
+    """Everything the steps look at. What can't be had is told in the facts, so that a step can say no to it."""
+    policy, policy_error = _policy(repo, base, built_in)
+    commits = repo.log(head, first_parent=False, exclude=base, limit=50)
+    tree = repo.merge_tree(base, head) if repo.merge_base(base, head) else None
+    if tree is None:
+        return Facts(
+            base=base, head=head, tree=None, now=now, commits=commits, policy=policy, policy_error=policy_error
+        )
+    base_files, head_files = repo.files(base), repo.files(tree)
+    links = frozenset(
+        entry.path for treeish in (base, tree) for entry in repo.tree(treeish) if entry.mode in ("120000", "160000")
+    )
+    facts = Facts(
+        base=base,
+        head=head,
+        tree=tree,
+        now=now,
+        changes=repo.diff(base, tree),
+        commits=commits,
+        base_files=base_files,
+        head_files=head_files,
+        special=links,
+        policy=policy,
+        policy_error=policy_error,
+        applied=applied,
+    )
+    if facts.workload is None:
+        return facts
+    return _with_builds(facts, facts.workload, builder)
+
+
+def _policy(repo: Repo, base: str, built_in: BuiltIn) -> tuple[Policy | None, str]:
+    try:
+        return load_policy(lambda path: repo.read(base, path), built_in), ""
+    except (InputError, GitError) as exc:
+        return None, exc.message
+
+
+def _with_builds(facts: Facts, workload: WorkloadSettings, builder: ManifestBuilder) -> Facts:
+    base_build, base_error = _build(builder, facts.base_files, workload.overlay)
+    head_build, head_error = _build(builder, facts.head_files, workload.overlay)
+    target: PatchTarget | None = None
+    target_error = base_error
+    if base_build is not None:
+        try:
+            target = find_target(builder, facts.base_files, workload.overlay, workload.ref)
+        except (InputError, ManifestError) as exc:
+            target_error = exc.message
+    return replace(
+        facts,
+        base_build=base_build,
+        base_build_error=base_error,
+        head_build=head_build,
+        head_build_error=head_error,
+        target=target,
+        target_error=target_error,
+    )
+
+
+def _build(builder: ManifestBuilder, files: Mapping[str, bytes], overlay: str) -> tuple[str | None, str]:
+    try:
+        return builder.build(files, overlay), ""
+    except (InputError, ManifestError) as exc:
+        return None, exc.message
+
+
+def verify_pr(
+    forge: Forge, pr: PullRequest, *, builder: ManifestBuilder, built_in: BuiltIn, clock: Clock
+) -> VerifyOutcome:
+    """Verify a pull request as it stands. Raises InputError when its branch is gone."""
+    if pr.head_sha is None:
+        raise InputError(f"#{pr.number}: branch {pr.branch} is gone, there is nothing to verify")
+    return verify_commits(
+        forge.repo,
+        forge.base_tip(),
+        pr.head_sha,
+        builder=builder,
+        built_in=built_in,
+        applied=forge.applied(),
+        now=clock.now(),
+    )
+
+
+def record_check(forge: Forge, pr: PullRequest, outcome: VerifyOutcome, *, clock: Clock) -> PullRequest:
+    """Write the outcome on the pull request, bound to the commits it is about."""
+    return forge.add_check(
+        pr.number,
+        Check(
+            name=VERIFY_CHECK,
+            commit=outcome.head,
+            base=outcome.base,
+            plan_digest=outcome.plan_digest,
+            conclusion="success" if outcome.ok else "failure",
+            summary=f"{len(outcome.steps)} steps passed" if outcome.ok else f"{outcome.reason}: {outcome.message}",
+            tree=outcome.tree,
+            at=format_time(clock.now()),
+        ),
+    )
+
+
+def verify_payload(outcome: VerifyOutcome) -> dict[str, object]:
+    """`verify_latest.json`."""
+    return {
+        "ok": outcome.ok,
+        "verify_ok": outcome.ok,
+        "base": outcome.base,
+        "head": outcome.head,
+        "tree": outcome.tree,
+        "plan_digest": outcome.plan_digest,
+        "workload": outcome.workload,
+        "reason": outcome.reason,
+        "message": outcome.message,
+        "cluster": "not consulted",
+        "steps": [
+            {"number": number, "id": ident, **verdict.plain()}
+            for (number, ident, _), verdict in zip(STEPS, outcome.steps, strict=False)
+        ],
+    }
