@@ -1,0 +1,70 @@
+"""`mk doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gitops_mk.cli import output
+from gitops_mk.cli.options import json_option, license_option, repo_options
+from gitops_mk.errors import EXIT_FAILED, MkError
+
+
+@click.command(epilog="Example: mk doctor --repo ~/gitops")
+@repo_options
+@license_option
+@json_option
+def doctor(
+    repo: Path | None, forge: str | None, base_branch: str | None, license_path: Path | None, as_json: bool
+) -> int:
+    """Say what is missing and how to mend it; exit 0 when nothing is that proposing and verifying need."""
+    from gitops_mk.config import Access
+    from gitops_mk.wiring import make_tools, open_workplace
+
+    lines: list[dict[str, object]] = []
+
+    def note(name: str, ok: bool, text: str, hint: str | None = None, *, needed: bool = True) -> None:
+        lines.append({"check": name, "ok": ok, "needed": needed, "detail": text, "hint": hint})
+
+    tools = make_tools()
+    try:
+        note("kustomize", True, tools.builder.version())
+    except MkError as exc:
+        note("kustomize", False, exc.message, exc.hint)
+    try:
+        with open_workplace(Access(repo, forge, base_branch, license_path), tools, writes=False) as place:
+            from gitops_mk.controller.state import policy_of, state_on_base
+
+            base = place.forge.base_tip()
+            note("repository", True, f"{place.forge.base_branch} at {base[:12]}")
+            files = place.forge.repo.files(base)
+            policy = policy_of(files, tools.built_in)
+            note("configuration", True, f"{len(policy.settings.workloads)} workloads")
+            for workload in policy.settings.workloads:
+                try:
+                    state = state_on_base(place.forge, files, policy, workload, tools.builder)
+                    knobs = ", ".join(f"{k}={v}" for k, v in state.knobs.items())
+                    note(
+                        str(workload.ref),
+                        bool(knobs),
+                        knobs or "no knobs",
+                        "annotate its pod template with modekeeper/knob.…",
+                    )
+                except MkError as exc:
+                    note(str(workload.ref), False, exc.message, exc.hint)
+            for reading in place.kill_switch.read():
+                note(f"kill switch, {reading.source}", not reading.active, reading.detail, needed=False)
+            status = place.license_status()
+            note("licence", status.ok, status.message, "only merging needs one", needed=False)
+    except MkError as exc:
+        note("repository", False, exc.message, exc.hint)
+    if as_json:
+        output.print_json({"ok": all(line["ok"] for line in lines if line["needed"]), "checks": lines})
+    else:
+        for line in lines:
+            mark = "ok  " if line["ok"] else "MISS" if line["needed"] else "note"
+            output.say(f"{mark} {line['check']}: {line['detail']}", ok=bool(line["ok"]) if line["needed"] else None)
+            if not line["ok"] and line["hint"]:
+                output.say(f"     hint: {line['hint']}")
+    return 0 if all(line["ok"] for line in lines if line["needed"]) else EXIT_FAILED

@@ -1,0 +1,62 @@
+"""`mk observe`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gitops_mk.cli import output
+from gitops_mk.cli.options import PATH, json_option, out_option, telemetry_options
+
+
+@click.command(epilog="Example: mk observe --source file --path train.jsonl --out report/observe")
+@click.option(
+    "--source", type=click.Choice(["file", "k8s", "prometheus", "synthetic"]), help="Default: by the other options."
+)
+@telemetry_options
+@click.option("--record-raw", type=PATH, help="Keep the raw lines, byte for byte, in this file.")
+@out_option
+@json_option
+def observe(
+    source: str | None,
+    path: str | None,
+    fmt: str | None,
+    follow: bool,
+    duration: str | None,
+    scenario: str | None,
+    seed: int,
+    record_raw: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Read telemetry and say what it shows: signals, each with its evidence."""
+    from gitops_mk.adapters.artifacts import FolderStore
+    from gitops_mk.adapters.clock import SystemClock
+    from gitops_mk.config import parse_duration
+    from gitops_mk.controller.observe import observation_payload
+    from gitops_mk.controller.observe import observe as run
+    from gitops_mk.model.report import report
+    from gitops_mk.wiring import make_source
+
+    clock = SystemClock()
+    telemetry = make_source(
+        source=source, path=path, scenario=scenario, seed=seed, follow=follow, fmt=fmt, record_raw=record_raw,
+        duration_s=parse_duration(duration) if duration else None,
+    )  # fmt: skip
+    artifacts = FolderStore(out)
+    started = clock.now()
+    with output.progress("reading lines") as progress:
+        seen = run(telemetry, clock=clock, artifacts=artifacts, progress=progress)
+    payload = report(observation_payload(seen), started=started, finished=clock.now(), out_dir=artifacts.out_dir)
+    written = artifacts.report("observe", payload, at=started)
+    if as_json:
+        output.print_json(payload)
+        return
+    for signal in seen.signals:
+        output.say(
+            f"{signal.name:16} {signal.classification:22} {signal.evidence.summary}",
+            ok=None if not signal.found else False,
+        )
+    counts = seen.ingest
+    output.say(f"{counts.lines} lines, {counts.records} records, {counts.dropped_total} dropped; report {written}")

@@ -1,0 +1,46 @@
+"""Options that several commands share, so that they are spelt and explained once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+out_option = click.option(
+    "--out", type=PATH, default=Path("report"), show_default=True, help="Folder for reports and artifacts."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+license_option = click.option("--license-path", type=PATH, help="Licence file; see `mk license --help` for the order.")
+
+
+def repo_options(function: F) -> F:
+    """`--repo`, `--forge` and `--base-branch`."""
+    for option in (
+        click.option("--base-branch", help="Base branch, when HEAD's configuration can't say."),
+        click.option("--forge", help="The git server: a path or URL. Default: the checkout's remote `origin`."),
+        click.option("--repo", type=PATH, help="GitOps repository: a checkout or a bare one. Default: this folder."),
+    ):
+        function = option(function)
+    return function
+
+
+def telemetry_options(function: F) -> F:
+    """Where telemetry comes from."""
+    for option in (
+        click.option("--seed", type=int, default=0, show_default=True, help="Seed of a synthetic scenario."),
+        click.option("--scenario", help="Synthetic scenario (implies --source synthetic)."),
+        click.option("--duration", help="Stop --follow after this long: 30s, 2m, 1h."),
+        click.option("--follow", is_flag=True, help="Go on reading as the file grows, until --duration or Ctrl-C."),
+        click.option(
+            "--format", "fmt", type=click.Choice(["jsonl", "csv"]), help="Format, when it is not to be detected."
+        ),
+        click.option("--path", help="Telemetry file, JSON lines or CSV, maybe .gz; - for stdin."),
+    ):
+        function = option(function)
+    return function

@@ -1,0 +1,32 @@
+"""A stand-in for Argo CD and the kubelet: builds what was merged and hands the pod its annotations, as they would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gitops_mk.adapters.artifacts import FolderStore
+from gitops_mk.controller.tools import Tools
+from gitops_mk.core import yamldocs
+from gitops_mk.core.checks.facts import TEMPLATE_ANNOTATIONS
+from gitops_mk.errors import InputError
+from gitops_mk.model.settings import WorkloadSettings
+from gitops_mk.ports import Forge
+
+
+def sync(forge: Forge, workload: WorkloadSettings, annotations_file: Path, tools: Tools) -> str:
+    """Build the base branch with kustomize and write the pod's annotations file; gives the revision that was synced.
+
+    The file has the Downward API's format: `key="value"`, a line each, the value as a quoted Go string
+    (kubernetes.io/docs/concepts/workloads/pods/downward-api). It is replaced by a rename, as the kubelet does.
+    """
+    forge.refresh()
+    revision = forge.base_tip()
+    built = tools.builder.build(forge.repo.files(revision), workload.overlay)
+    ref = workload.ref
+    document = yamldocs.find_document(built, ref.api_version, ref.kind, ref.namespace, ref.name)
+    if document is None:
+        raise InputError(f"{workload.overlay} builds no {ref}")
+    annotations = yamldocs.annotations(document, TEMPLATE_ANNOTATIONS)
+    lines = [f'{key}="{value}"\n' for key, value in sorted(annotations.items())]
+    FolderStore(annotations_file.parent).text(annotations_file.name, "".join(lines))
+    return revision
