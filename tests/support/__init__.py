@@ -1,0 +1,1 @@
+"""What tests share: small makers of values, and a clock that stands still."""

@@ -1,0 +1,131 @@
+"""What git remembers: trailers, holds, and the last stable profile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support import make
+
+from gitops_mk.core.ledger import applied_change, holds, stable_profile, trailers
+from gitops_mk.model.change import LABEL_RELEASED, PrState
+from gitops_mk.model.git import CommitInfo
+
+MESSAGE = f"""\
+INPUT-STRAGGLER on ml/deployment-trainer
+
+because
+
+ModeKeeper-Workload: ml/deployment-trainer
+ModeKeeper-Chord: INPUT-STRAGGLER
+ModeKeeper-Plan-Digest: {"1" * 64}
+ModeKeeper-Change: dataloader_num_workers 2 4
+ModeKeeper-Change: broken
+"""
+
+
+def commit(message: str = MESSAGE, time: int = 1_700_000_000) -> CommitInfo:
+    return CommitInfo(sha=make.SHA_A, tree=make.TREE, parents=(), author=make.IDENTITY, time=time, message=message)
+
+
+def test_trailers_are_the_last_paragraph() -> None:
+    assert trailers(MESSAGE)["ModeKeeper-Change"] == ["dataloader_num_workers 2 4", "broken"]
+    assert trailers(MESSAGE + "\nand more words") == {}
+    assert trailers("") == {}
+
+
+def test_applied_change() -> None:
+    found = applied_change(commit())
+    assert found is not None
+    assert found.changes == {"dataloader_num_workers": (2, 4)}
+    assert found.at == "2023-11-14T22:13:20Z"
+    assert applied_change(commit("x"), MESSAGE) is not None
+    early = applied_change(commit(time=-5))
+    assert early is not None
+    assert early.at == "1970-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no trailers",
+        MESSAGE.replace("1" * 64, "1" * 63),
+        MESSAGE.replace("ModeKeeper-Chord: INPUT-STRAGGLER\n", ""),
+        MESSAGE.replace("ModeKeeper-Chord: INPUT-STRAGGLER", "ModeKeeper-Chord: A\nModeKeeper-Chord: B"),
+    ],
+)
+def test_not_ours(message: str) -> None:
+    assert applied_change(commit(message)) is None
+
+
+@given(st.text(max_size=200))
+def test_any_message_can_be_read(message: str) -> None:
+    applied_change(commit(message))
+
+
+class TestStableProfile:
+    def profile(self, *changes: Any, **now: int) -> dict[str, int] | None:
+        return stable_profile(changes, {**make.KNOBS, **now})
+
+    def test_nothing_of_ours(self) -> None:
+        assert self.profile() is None
+
+    def test_back_through_an_unbroken_run(self) -> None:
+        first = make.applied("INPUT-STRAGGLER", {"dataloader_num_workers": (2, 4)})
+        second = make.applied("INPUT-STRAGGLER", {"dataloader_num_workers": (4, 8)})
+        assert self.profile(first, second, dataloader_num_workers=8) == make.KNOBS
+
+    def test_a_persons_edit_is_a_new_start(self) -> None:
+        first = make.applied("INPUT-STRAGGLER", {"dataloader_num_workers": (2, 4)})
+        assert self.profile(first, dataloader_num_workers=6) is None
+        second = make.applied("INPUT-STRAGGLER", {"dataloader_num_workers": (6, 8)})
+        assert self.profile(first, second, dataloader_num_workers=8) == {**make.KNOBS, "dataloader_num_workers": 6}
+
+    def test_halfway_back_goes_on(self) -> None:
+        up = make.applied("INPUT-STRAGGLER", {"dataloader_num_workers": (2, 8)})
+        down = make.applied("RECOVER-RELOCK", {"dataloader_num_workers": (8, 4)})
+        assert self.profile(up, down, dataloader_num_workers=4) == make.KNOBS
+
+    def test_a_chord_that_came_again_after_a_walk_back_is_needed(self) -> None:
+        up = make.applied("INPUT-STRAGGLER", {"dataloader_num_workers": (2, 4)})
+        down = make.applied("RECOVER-RELOCK", {"dataloader_num_workers": (4, 2)})
+        again = make.applied("INPUT-STRAGGLER", {"dataloader_num_workers": (2, 4)})
+        assert self.profile(up, down, again, dataloader_num_workers=4) is None
+
+    def test_only_a_walk_back_in_force(self) -> None:
+        down = make.applied("RECOVER-RELOCK", {"dataloader_num_workers": (4, 2)})
+        assert self.profile(down) is None
+
+
+class TestHolds:
+    def held(self, *prs: Any, applied: Any = (), **now: int) -> list[tuple[str, tuple[str, ...], int | None]]:
+        found = holds(prs, applied, {make.REF.key: {**make.KNOBS, **now}}, identity=make.IDENTITY)
+        return [(h.source, h.knobs, h.pr) for h in found]
+
+    def closed(self, **over: Any) -> Any:
+        return make.pull_request(**{"state": PrState.CLOSED, "closed_by": make.ALICE, **over})
+
+    def test_closed_by_a_person(self) -> None:
+        assert self.held(self.closed()) == [("closed", ("dataloader_num_workers",), 1)]
+        assert self.held(self.closed(closed_by=None)) == [("closed", ("dataloader_num_workers",), 1)]
+        assert self.held(self.closed(closed_by=make.IDENTITY)) == []
+        assert self.held(self.closed(labels=(LABEL_RELEASED,))) == []
+        assert self.held(self.closed(changes={})) == []
+        assert self.held(make.pull_request()) == []
+
+    def test_reverted(self) -> None:
+        change = make.applied(changes={"dataloader_num_workers": (2, 4), "dataloader_prefetch_factor": (1, 2)})
+        merged = make.pull_request(state=PrState.MERGED, number=7)
+        assert self.held(merged, applied=(change,)) == [("reverted", ("dataloader_num_workers",), 7)]
+        assert self.held(applied=(change,)) == [("reverted", ("dataloader_num_workers",), None)]
+        assert self.held(applied=(change,), dataloader_num_workers=4) == []
+        assert self.held(applied=(change,), dataloader_num_workers=3) == []
+        released = merged.model_copy(update={"labels": (LABEL_RELEASED,)})
+        assert self.held(released, applied=(change,)) == []
+
+    def test_a_rollback_of_ours_is_no_revert(self) -> None:
+        up = make.applied(changes={"dataloader_num_workers": (2, 4)})
+        down = make.applied("RECOVER-RELOCK", {"dataloader_num_workers": (4, 2)}, commit=make.SHA_B, digest="2" * 64)
+        assert self.held(applied=(up, down)) == []

@@ -1,0 +1,385 @@
+"""Recommend, recipes, envelope and planner: every plan keeps the invariant, the bounds and the step, or says why not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support import make
+
+from gitops_mk.core.chords import solve
+from gitops_mk.core.chords.recipes import (
+    burst_absorb,
+    comm_congestion,
+    drift_retune,
+    input_straggler,
+    near_hang,
+    normal_hold,
+    recover_relock,
+    scalar,
+    timeout_guard,
+)
+from gitops_mk.core.chords.registry import RECIPES
+from gitops_mk.core.chords.solve import State
+from gitops_mk.core.envelope import registry
+from gitops_mk.core.envelope.rules import budget, delivery, knob_known, solvable
+from gitops_mk.core.planner import Options, decide_actions, make_plan
+from gitops_mk.core.recommend import FOR_SIGNAL, recommend
+from gitops_mk.errors import InputError
+from gitops_mk.model.change import Hold
+from gitops_mk.model.chord import Budget, Intent, InvariantName
+from gitops_mk.model.passport import InvariantRule, KnobLimit, Observability, PassportBudget, Recovery
+from gitops_mk.model.signal import SignalName
+from gitops_mk.model.telemetry import IngestCounts
+from gitops_mk.model.verdict import Reason
+
+LIMITS = make.passport().knobs
+ALL = frozenset(LIMITS)
+
+
+def state(knobs: dict[str, int] | None = None, **over: Any) -> State:
+    return State(**{"knobs": knobs if knobs is not None else make.KNOBS, "limits": LIMITS, "allowed": ALL, **over})
+
+
+def moved(solution: solve.Solution) -> dict[str, int]:
+    return {c.knob: c.after for c in solution.changes}
+
+
+class TestRecommend:
+    def ask(self, *found: SignalName, **over: Any) -> tuple[Intent, ...]:
+        options: dict[str, Any] = {"policy": "chord", "away_from_stable": False, "stable_intervals": 1, "intervals_needed": 3}
+        return recommend(make.observation(*found), **{**options, **over})
+
+    @pytest.mark.parametrize(("name", "chord"), FOR_SIGNAL)
+    def test_one_cause_one_chord(self, name: SignalName, chord: Intent) -> None:
+        assert self.ask(name) == (chord,)
+        assert self.ask(name, policy="scalar") == (Intent.SCALAR,)
+
+    def test_order_is_by_how_surely_the_cause_is_located(self) -> None:
+        assert self.ask(SignalName.DRIFT, SignalName.STRAGGLER) == (Intent.INPUT_STRAGGLER, Intent.DRIFT_RETUNE)
+
+    def test_nothing_wrong(self) -> None:
+        assert self.ask() == (Intent.NORMAL_HOLD,)
+        assert self.ask(away_from_stable=True, stable_intervals=2) == (Intent.NORMAL_HOLD,)
+        assert self.ask(away_from_stable=True, stable_intervals=3) == (Intent.RECOVER_RELOCK,)
+
+
+class TestRecipes:
+    def test_every_chord_has_one(self) -> None:
+        assert set(RECIPES) == set(Intent)
+        assert {c.id for c in make.catalog().chords} == {str(i) for i in Intent}
+
+    def test_hold(self) -> None:
+        assert normal_hold.targets(state()).changes == ()
+
+    def test_drift_splits_the_batch(self) -> None:
+        assert moved(drift_retune.targets(state())) == {"grad_accum_steps": 8, "microbatch_size": 16}
+
+    def test_smallest_factor_that_fits(self) -> None:
+        odd = state({"grad_accum_steps": 2, "microbatch_size": 15})
+        assert moved(drift_retune.targets(odd)) == {"grad_accum_steps": 6, "microbatch_size": 5}
+
+    @pytest.mark.parametrize("microbatch", [1, 31 * 31])
+    def test_no_factor_fits(self, microbatch: int) -> None:
+        tight = {**LIMITS, "grad_accum_steps": KnobLimit(min=1, max=16, max_delta=4)}
+        found = drift_retune.targets(state({"grad_accum_steps": 4, "microbatch_size": microbatch}, limits=tight))
+        assert found.reason is Reason.INVARIANT_VIOLATED
+
+    def test_without_limits_values_stay_positive(self) -> None:
+        free = state(limits={})
+        assert moved(drift_retune.targets(free)) == {"grad_accum_steps": 8, "microbatch_size": 16}
+        assert moved(input_straggler.targets(free))["dataloader_num_workers"] == 4
+        assert moved(near_hang.targets(free)) == {"timeout_ms": 120_000, "concurrency": 4}
+
+    @pytest.mark.parametrize(
+        ("recipe", "knob"),
+        [
+            (drift_retune, "microbatch_size"),
+            (burst_absorb, "dataloader_prefetch_factor"),
+            (input_straggler, "dataloader_num_workers"),
+            (timeout_guard, "timeout_ms"),
+            (comm_congestion, "comm_bucket_mb"),
+            (near_hang, "timeout_ms"),
+        ],
+    )
+    def test_missing_knob(self, recipe: Any, knob: str) -> None:
+        found = recipe.targets(state({k: v for k, v in make.KNOBS.items() if k != knob}))
+        assert found.reason is Reason.UNKNOWN_KNOB
+        assert knob in str(found.unsolved)
+
+    def test_input_straggler(self) -> None:
+        assert moved(input_straggler.targets(state())) == {"dataloader_num_workers": 4, "dataloader_prefetch_factor": 4}
+        only = state(allowed=frozenset({"dataloader_num_workers"}))
+        assert moved(input_straggler.targets(only)) == {"dataloader_num_workers": 4}
+
+    def test_burst_goes_to_workers_when_queues_are_full(self) -> None:
+        assert moved(burst_absorb.targets(state())) == {"dataloader_prefetch_factor": 4}
+        full = {**make.KNOBS, "dataloader_prefetch_factor": 32}
+        assert moved(burst_absorb.targets(state(full))) == {"dataloader_num_workers": 4}
+        stuck = burst_absorb.targets(state(full, allowed=frozenset({"dataloader_prefetch_factor"})))
+        assert stuck.reason is Reason.OUT_OF_BOUNDS
+
+    def test_scalar(self) -> None:
+        assert moved(scalar.targets(state())) == {"dataloader_prefetch_factor": 3}
+        full = {**make.KNOBS, "dataloader_prefetch_factor": 32}
+        assert moved(scalar.targets(state(full))) == {"dataloader_num_workers": 3}
+        assert moved(scalar.targets(state({"grad_accum_steps": 4, "microbatch_size": 32}))) == {
+            "grad_accum_steps": 8,
+            "microbatch_size": 16,
+        }
+        assert "microbatch_size" in moved(scalar.targets(state(signals=frozenset({"gpu_saturated"}))))
+
+    def test_advanced(self) -> None:
+        assert moved(timeout_guard.targets(state())) == {"timeout_ms": 120_000}
+        assert moved(comm_congestion.targets(state())) == {"comm_bucket_mb": 50}
+        assert moved(near_hang.targets(state())) == {"timeout_ms": 120_000, "concurrency": 4}
+        assert moved(near_hang.targets(state(allowed=frozenset()))) == {"timeout_ms": 120_000}
+
+
+class TestRelock:
+    def back(self, now: dict[str, int], stable: dict[str, int] | None, **over: Any) -> solve.Solution:
+        return recover_relock.targets(state({**make.KNOBS, **now}, stable_profile=stable, **over))
+
+    def test_nothing_known_and_nothing_to_do(self) -> None:
+        assert self.back({}, None).reason is Reason.REQUIRED_SIGNAL_MISSING
+        same = self.back({}, dict(make.KNOBS))
+        assert (same.changes, same.unsolved) == ((), None)
+
+    def test_stepwise(self) -> None:
+        stable = {**make.KNOBS, "dataloader_num_workers": 2}
+        assert moved(self.back({"dataloader_num_workers": 16}, stable)) == {"dataloader_num_workers": 12}
+        assert moved(self.back({"dataloader_num_workers": 3}, stable)) == {"dataloader_num_workers": 2}
+        assert moved(self.back({"dataloader_num_workers": 1}, stable)) == {"dataloader_num_workers": 2}
+
+    def test_batch_pair_moves_together(self) -> None:
+        there = {"grad_accum_steps": 16, "microbatch_size": 8}
+        assert moved(self.back(there, dict(make.KNOBS))) == {"grad_accum_steps": 8, "microbatch_size": 16}
+        up = {"grad_accum_steps": 2, "microbatch_size": 64}
+        assert moved(self.back(up, dict(make.KNOBS))) == {"grad_accum_steps": 4, "microbatch_size": 32}
+
+    def test_last_step_does_not_overshoot(self) -> None:
+        # From 12 x 16 only a factor of 3/2 leads back to 8 x 24; the halving would go past it.
+        now = {"grad_accum_steps": 12, "microbatch_size": 16}
+        stable = {**make.KNOBS, "grad_accum_steps": 8, "microbatch_size": 24}
+        assert moved(self.back(now, stable)) == {"grad_accum_steps": 8, "microbatch_size": 24}
+
+    def test_refusals(self) -> None:
+        only_one = self.back({"grad_accum_steps": 8}, dict(make.KNOBS))
+        assert only_one.reason is Reason.INVARIANT_VIOLATED
+        other = self.back({"grad_accum_steps": 8, "microbatch_size": 64}, dict(make.KNOBS))
+        assert "another global batch" in str(other.unsolved)
+        forbidden = self.back({"concurrency": 16}, dict(make.KNOBS), allowed=frozenset())
+        assert forbidden.reason is Reason.KNOB_NOT_ALLOWED
+        prime = self.back({"grad_accum_steps": 32, "microbatch_size": 4}, dict(make.KNOBS), limits={
+            **LIMITS, "grad_accum_steps": KnobLimit(min=1, max=256, max_delta=1)})  # fmt: skip
+        assert prime.reason is Reason.INVARIANT_VIOLATED
+
+
+KNOB_VALUES = st.fixed_dictionaries(
+    {
+        "grad_accum_steps": st.integers(1, 256),
+        "microbatch_size": st.integers(1, 1024),
+        "dataloader_num_workers": st.integers(1, 32),
+        "dataloader_prefetch_factor": st.integers(1, 32),
+        "concurrency": st.integers(1, 256),
+        "timeout_ms": st.integers(1000, 1_800_000),
+        "comm_bucket_mb": st.integers(1, 512),
+    }
+)
+
+
+class TestProperties:
+    @settings(max_examples=400, deadline=None)
+    @given(KNOB_VALUES, st.sampled_from(list(SignalName)), st.sampled_from(["chord", "scalar"]), st.integers(1, 64))
+    def test_a_plan_keeps_invariant_bounds_and_step(self, knobs: dict[str, int], seen: SignalName, policy: Any, world: int) -> None:
+        where = make.state(knobs=knobs, world_size=world)
+        decision = decide_actions(where, make.observation(seen), Options(policy=policy, approve_advanced=True), make.NOW)
+        assert decision.judged
+        if decision.chosen is None:
+            assert all(not j.verdict.allowed for j in decision.judged)
+            return
+        plan = make_plan(where, decision.chosen.action, make.observation(seen), Options(), now=make.NOW, mk_version="0")
+        after = {**knobs, **{c.knob: c.after for c in plan.changes}}
+        assert after["grad_accum_steps"] * after["microbatch_size"] == knobs["grad_accum_steps"] * knobs["microbatch_size"]
+        for one in plan.changes:
+            limit = where.passport.knobs[one.knob]
+            assert one.before == knobs[one.knob] != one.after
+            assert limit.min <= one.after <= limit.max
+            assert abs(one.delta) <= limit.max_delta
+        assert plan.knobs == {c.knob: c.after for c in plan.changes}
+
+    @settings(max_examples=200, deadline=None)
+    @given(KNOB_VALUES, KNOB_VALUES)
+    def test_walking_back_comes_nearer_and_ends(self, now: dict[str, int], stable: dict[str, int]) -> None:
+        solution = recover_relock.targets(state(now, stable_profile=stable))
+        for one in solution.changes:
+            assert abs(one.after - stable[one.knob]) < abs(one.before - stable[one.knob])
+
+
+class TestEnvelope:
+    def reason(self, **over: Any) -> Reason | None:
+        return registry.decide(registry.judge(make.context(**over))).reason
+
+    def test_allowed(self) -> None:
+        verdict = registry.decide(registry.judge(make.context()))
+        assert verdict.allowed
+        assert registry.may_propose(verdict)
+        assert str(len(registry.RULES)) in verdict.message
+
+    def test_no_rules_is_a_no(self) -> None:
+        assert registry.decide(()).reason is Reason.NO_CHECKS_RUN
+
+    def test_unknown_chord(self) -> None:
+        assert self.reason(act=make.action("NOPE")) is Reason.UNKNOWN_CHORD
+
+    def test_approval(self) -> None:
+        advanced = make.action("COMM-CONGESTION", make.change("comm_bucket_mb", 25, 50))
+        seen = make.observation(SignalName.COMM_CONGESTION)
+        assert self.reason(act=advanced, observation=seen) is Reason.APPROVAL_REQUIRED
+        assert self.reason(act=advanced, observation=seen, approve_advanced=True) is None
+        assert self.reason(act=advanced, observation=seen, rollback=make.applied()) is None
+
+    def test_chord_not_allowed(self) -> None:
+        assert self.reason(passport=make.passport(allowed_chords=())) is Reason.CHORD_NOT_ALLOWED
+        assert self.reason(passport=make.passport(allowed_chords=()), rollback=make.applied()) is None
+
+    def test_evidence(self) -> None:
+        assert self.reason(observation=make.observation(SignalName.STRAGGLER, steps=29)) is Reason.INSUFFICIENT_EVIDENCE
+        dirty = make.observation(SignalName.STRAGGLER, ingest=IngestCounts(lines=100, dropped_total=21))
+        assert self.reason(observation=dirty) is Reason.INSUFFICIENT_EVIDENCE
+        assert self.reason(observation=make.observation(insufficient=True)) is Reason.INSUFFICIENT_EVIDENCE
+        assert self.reason(observation=make.observation(insufficient=True), rollback=make.applied()) is None
+        assert self.reason(act=make.action("NORMAL-HOLD", changes=()), observation=make.observation(insufficient=True)) is None
+        lenient = make.passport(observability=Observability(min_steps=1, max_dropped_pct=100))
+        assert self.reason(passport=lenient, observation=make.observation(SignalName.STRAGGLER, steps=2)) is None
+
+    def test_required_signal(self) -> None:
+        assert self.reason(observation=make.observation(SignalName.DRIFT)) is Reason.REQUIRED_SIGNAL_MISSING
+        relock = make.action("RECOVER-RELOCK", make.change("dataloader_num_workers", 2, 1))
+        stable = {"act": relock, "observation": make.observation(), "passport": make.passport(recovery=Recovery(stable_intervals=2))}
+        assert self.reason(**stable, stable_intervals=1) is Reason.REQUIRED_SIGNAL_MISSING
+        assert self.reason(**stable, stable_intervals=2) is None
+
+    def test_unsolved(self) -> None:
+        unsolved = make.action("INPUT-STRAGGLER", changes=(), unsolved="no room", unsolved_reason=Reason.OUT_OF_BOUNDS)
+        assert self.reason(act=unsolved) is Reason.OUT_OF_BOUNDS
+        assert solvable.judge(make.context(make.action(changes=(), unsolved="x"))).reason is Reason.INVARIANT_VIOLATED
+
+    def test_knobs(self) -> None:
+        strange = make.action("INPUT-STRAGGLER", make.change("mystery", 1, 2))
+        assert self.reason(act=strange) is Reason.UNKNOWN_KNOB
+        absent = make.context(knobs={})
+        assert knob_known.judge(absent).reason is Reason.UNKNOWN_KNOB
+        assert self.reason(passport=make.passport(allowed_knobs=())) is Reason.KNOB_NOT_ALLOWED
+        foreign = make.action("INPUT-STRAGGLER", make.change("concurrency", 8, 9))
+        assert self.reason(act=foreign) is Reason.KNOB_NOT_ALLOWED
+
+    def test_held(self) -> None:
+        hold = Hold(workload=make.REF.key, knobs=("dataloader_num_workers",), source="closed", pr=3, by="Al", at="2026-01-01T00:00:00Z")
+        assert self.reason(holds=(hold,)) is Reason.HELD_BY_REVIEWER
+        assert self.reason(holds=(hold,), rollback=make.applied()) is None
+        assert self.reason(holds=(hold.model_copy(update={"workload": "ml/deployment-other"}),)) is None
+        assert self.reason(holds=(hold.model_copy(update={"knobs": ("concurrency",)}),)) is None
+        assert self.reason(holds=(hold.model_copy(update={"pr": None}),)) is Reason.HELD_BY_REVIEWER
+
+    def test_cooldown(self) -> None:
+        passport = make.passport(cooldown_s=900)
+        assert self.reason(passport=passport, applied=(make.applied("DRIFT-RETUNE", age_s=899),)) is Reason.COOLDOWN_ACTIVE
+        assert self.reason(passport=passport, applied=(make.applied("DRIFT-RETUNE", age_s=900),)) is None
+        assert self.reason(passport=passport, applied=(make.applied(age_s=3599),)) is Reason.COOLDOWN_ACTIVE
+        assert self.reason(passport=passport, applied=(make.applied(age_s=3600),)) is None
+        assert self.reason(passport=passport, applied=(make.applied(age_s=1),), rollback=make.applied()) is None
+        unknown = make.context(make.action("NOPE"), applied=(make.applied(age_s=1),))
+        assert not registry.decide(registry.judge(unknown)).allowed
+
+    def test_budget(self) -> None:
+        often = tuple(make.applied("DRIFT-RETUNE", age_s=7200 + i) for i in range(3))
+        tight = make.passport(budget=PassportBudget(max_changes=3, window_s=86_400))
+        assert self.reason(passport=tight, applied=often) is Reason.BUDGET_EXHAUSTED
+        mine = tuple(make.applied(age_s=7200 + i) for i in range(4))
+        assert self.reason(applied=mine) is Reason.BUDGET_EXHAUSTED
+        assert self.reason(applied=mine[:3]) is None
+        assert self.reason(applied=mine, rollback=make.applied()) is None
+        free = make.catalog(chords=tuple(c.model_copy(update={"budget": None}) for c in make.catalog().chords))
+        assert self.reason(applied=mine, catalog=free) is None
+        none = make.catalog(chords=tuple(c.model_copy(update={"budget": Budget(max_changes=0, window_ms=1)}) for c in make.catalog().chords))
+        assert self.reason(catalog=none) is Reason.BUDGET_EXHAUSTED
+        assert budget.judge(make.context(make.action("NOPE"))).allowed
+
+    def test_bounds_and_step(self) -> None:
+        far = make.action("INPUT-STRAGGLER", make.change("dataloader_num_workers", 30, 33))
+        knobs = {**make.KNOBS, "dataloader_num_workers": 30}
+        assert self.reason(act=far, knobs=knobs) is Reason.OUT_OF_BOUNDS
+        leap = make.action("INPUT-STRAGGLER", make.change("dataloader_num_workers", 2, 7))
+        assert self.reason(act=leap) is Reason.MAX_DELTA_EXCEEDED
+
+    def test_invariants(self) -> None:
+        seen = {"observation": make.observation(SignalName.DRIFT)}
+        lone = make.action("DRIFT-RETUNE", make.change("grad_accum_steps", 4, 8))
+        assert self.reason(act=lone, **seen) is Reason.INVARIANT_VIOLATED
+        wide = make.passport(invariants=(InvariantRule(name=InvariantName.GLOBAL_BATCH, tolerance_pct=100.0),))
+        assert self.reason(act=lone, passport=wide, **seen) is None
+        # Fewer loaders read less far ahead, which is what guards the tail.
+        shrink = make.action("INPUT-STRAGGLER", make.change("dataloader_num_workers", 2, 1))
+        assert self.reason(act=shrink) is Reason.INVARIANT_VIOLATED
+
+    def test_delivery(self) -> None:
+        job = make.REF.model_copy(update={"kind": "Job"})
+        verdict = registry.decide(registry.judge(make.context(make.action(workload=job))))
+        assert verdict.reason is Reason.PROPOSE_ONLY
+        assert registry.may_propose(verdict)
+        assert delivery.judge(make.context(make.action("NORMAL-HOLD", changes=(), workload=job))).allowed
+
+    def test_every_rule_is_asked_even_after_a_no(self) -> None:
+        verdicts = registry.judge(make.context(make.action("NOPE"), passport=make.passport(allowed_chords=())))
+        assert len(verdicts) == len(registry.RULES)
+        assert sum(not v.allowed for v in verdicts) > 1
+
+
+class TestPlanner:
+    def test_hold_makes_no_plan(self) -> None:
+        decision = decide_actions(make.state(), make.observation(), Options(), make.NOW)
+        assert decision.chosen is None
+        assert decision.judged[0].action.is_hold
+        with pytest.raises(InputError, match="changes nothing"):
+            make_plan(make.state(), decision.judged[0].action, make.observation(), Options(), now=make.NOW, mk_version="0")
+
+    def test_one_chord_at_a_time(self) -> None:
+        seen = make.observation(SignalName.STRAGGLER, SignalName.DRIFT)
+        decision = decide_actions(make.state(), seen, Options(), make.NOW)
+        assert decision.chosen is decision.judged[0]
+        assert len(decision.judged) == 2
+
+    def test_first_blocked_second_chosen(self) -> None:
+        seen = make.observation(SignalName.STRAGGLER, SignalName.DRIFT)
+        where = make.state(passport=make.passport(allowed_chords=("DRIFT-RETUNE",)))
+        decision = decide_actions(where, seen, Options(), make.NOW)
+        assert decision.chosen is decision.judged[1]
+
+    def test_pinned_knobs_stay_pinned(self) -> None:
+        where = make.state(pinned=frozenset({"concurrency"}))
+        decision = decide_actions(where, make.observation(SignalName.DRIFT), Options(), make.NOW)
+        assert decision.chosen is not None
+        plan = make_plan(where, decision.chosen.action, make.observation(SignalName.DRIFT), Options(), now=make.NOW, mk_version="0")
+        assert plan.knobs == {"concurrency": 8, "grad_accum_steps": 8, "microbatch_size": 16}
+
+    def test_chord_missing_from_the_catalog(self) -> None:
+        where = make.state(catalog=make.catalog(chords=make.catalog().chords[:1]))
+        decision = decide_actions(where, make.observation(SignalName.STRAGGLER), Options(), make.NOW)
+        assert decision.judged[0].verdict.reason is Reason.UNKNOWN_CHORD
+
+    def test_recover_after_stable_intervals(self) -> None:
+        where = make.state(stable_profile={**make.KNOBS, "dataloader_num_workers": 1})
+        for intervals, chord in ((2, Intent.NORMAL_HOLD), (3, Intent.RECOVER_RELOCK)):
+            decision = decide_actions(where, make.observation(), Options(stable_intervals=intervals), make.NOW)
+            assert decision.judged[0].action.chord == chord
+        assert decision.chosen is not None
+
+    def test_unsolved_is_told(self) -> None:
+        where = make.state(knobs={**make.KNOBS, "microbatch_size": 1})
+        decision = decide_actions(where, make.observation(SignalName.DRIFT), Options(), make.NOW)
+        assert decision.judged[0].verdict.reason is Reason.INVARIANT_VIOLATED
+        assert replace(decision, chosen=None).chosen is None
