@@ -1,0 +1,1 @@
+"""One detector a file, each `detect(view) -> Signal`. They do not import each other."""
