@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +43,8 @@ class FolderStore:
     def text(self, name: str, content: str | bytes) -> str:
         """Write one file: to a temporary one beside it, flushed to disk, then renamed over it."""
         path = self.folder / name
-        data = content.encode() if isinstance(content, str) else content
+        # A name that is no text, in a message, must not cost the whole report.
+        data = content.encode("utf-8", "replace") if isinstance(content, str) else content
         temporary = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +55,7 @@ class FolderStore:
                 os.fsync(file.fileno())
                 os.fchmod(file.fileno(), 0o644)
             Path(temporary).replace(path)
+            _sync_folder(path.parent)
         except OSError as exc:
             raise _unwritable(path, exc) from exc
         finally:
@@ -59,13 +64,22 @@ class FolderStore:
         return str(path)
 
     def explain(self, event: str, payload: Mapping[str, Any], *, at: datetime) -> None:
-        """Append one event to `explain.jsonl`, in one write."""
+        """Append one event to `explain.jsonl`: a whole line or nothing."""
         stamp = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        line = dumps_canonical({"ts": stamp, "event": event, "payload": payload}) + b"\n"
+        entry = {"ts": stamp, "event": event, "payload": payload}
+        try:
+            line = dumps_canonical(entry) + b"\n"
+        except UnicodeEncodeError:
+            line = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode() + b"\n"
         path = self.folder / "explain.jsonl"
         try:
             with path.open("ab", buffering=0) as file:
-                file.write(line)
+                start = file.seek(0, os.SEEK_END)
+                try:
+                    _write_all(file, line)
+                except OSError:
+                    file.truncate(start)
+                    raise
         except OSError as exc:
             raise _unwritable(path, exc) from exc
 
@@ -77,6 +91,23 @@ class FolderStore:
             return None
         except OSError as exc:
             raise InputError(f"{self.folder / name} can't be read: {exc.strerror}") from exc
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    """A full disk takes a part first, and says no only then."""
+    done = 0
+    while done < len(data):
+        done += file.write(data[done:])
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the new name outlives a power cut, too; the file stands already where a file system can't do that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _unwritable(path: Path, exc: OSError) -> InputError:

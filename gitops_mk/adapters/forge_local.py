@@ -7,15 +7,18 @@ merge moves the base branch, deletes the workload's branch and closes the record
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from gitops_mk.adapters.git import GitRepo, open_private
-from gitops_mk.errors import ConflictError, ForgeError, GitError, IntegrityError
+from gitops_mk.errors import ConflictError, ForgeError, GitError, IntegrityError, MkError
 from gitops_mk.model.canonical import dumps_pretty
 from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PrState, PullRequest, Review
 from gitops_mk.model.permit import Permit
+from gitops_mk.model.settings import KILL_SWITCH_PATH
 from gitops_mk.model.times import format_time
 from gitops_mk.ports import Clock
 
@@ -24,6 +27,7 @@ RECORD = "pr.json"
 BODY = "body.md"
 REFSPECS = ("+refs/heads/*:refs/heads/*", f"+{PR_REFS}*:{PR_REFS}*")
 TRIES = 5
+_PR_REF = re.compile(re.escape(PR_REFS) + r"([1-9][0-9]{0,8})\Z")
 
 
 class LocalForge:
@@ -43,8 +47,13 @@ class LocalForge:
         except GitError as exc:
             self.close()
             raise ForgeError(
-                f"the git server can't be read: {exc.message}", hint="check --forge, or the remote of the checkout"
+                f"the git server can't be read: {exc.message}",
+                hint=exc.hint or "check --forge, or the remote of the checkout",
+                retryable=exc.retryable,
             ) from exc
+        except MkError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Remove the private clone."""
@@ -65,7 +74,9 @@ class LocalForge:
         try:
             self._repo.fetch(self.remote, REFSPECS)
         except GitError as exc:
-            raise ForgeError(f"the git server can't be read: {exc.message}", retryable=True) from exc
+            raise ForgeError(
+                f"the git server can't be read: {exc.message}", hint=exc.hint, retryable=exc.retryable
+            ) from exc
 
     # -- branches ----------------------------------------------------------------------------------------------------
 
@@ -89,6 +100,9 @@ class LocalForge:
 
     def commit_base(self, *, old: str, files: Mapping[str, bytes | None], message: str) -> str:
         """Put a commit on the base branch (the kill switch's own file, nothing else)."""
+        other = sorted(p for p in files if p != KILL_SWITCH_PATH and not p.startswith(f"{KILL_SWITCH_PATH}/"))
+        if other:
+            raise IntegrityError(f"{other[0]} can't be written to {self.base_branch}: only a merge may do that")
         tree = self._repo.write_tree(old, files)
         sha = self._commit(tree, [old], message)
         self._push({f"refs/heads/{self.base_branch}": (old, sha)})
@@ -98,14 +112,17 @@ class LocalForge:
 
     def list_prs(self, *, open_only: bool = False) -> tuple[PullRequest, ...]:
         """All pull requests, by number."""
-        prs = [self._load(oid) for oid in self._repo.refs(PR_REFS).values()]
-        live = (self._with_head(pr) for pr in sorted(prs, key=lambda pr: pr.number))
-        return tuple(pr for pr in live if not open_only or pr.state is PrState.OPEN)
+        refs = self._repo.refs(PR_REFS)
+        # A ref without a number is nobody's pull request, and must not keep the others from being read.
+        found = sorted((int(match[1]), oid) for name, oid in refs.items() if (match := _PR_REF.match(name)))
+        self._load_all(oid for _, oid in found)
+        prs = (self._load(oid, number) for number, oid in found)
+        return tuple(self._with_head(pr) for pr in prs if not open_only or pr.state is PrState.OPEN)
 
     def get_pr(self, number: int) -> PullRequest | None:
         """One pull request, with the live head of its branch."""
         oid = self._repo.refs(f"{PR_REFS}{number}").get(f"{PR_REFS}{number}")
-        return None if oid is None else self._with_head(self._load(oid))
+        return None if oid is None else self._with_head(self._load(oid, number))
 
     def create_pr(self, pr: PullRequest) -> PullRequest:
         """Open it under the next free number. A branch that has an open one keeps that: it is given back as it stands."""
@@ -127,7 +144,7 @@ class LocalForge:
     def update_pr(self, before: PullRequest, after: PullRequest) -> PullRequest:
         """Replace the record, if it still is `before`."""
         oid = self._oid(before.number)
-        if self._strip(self._load(oid)) != self._strip(before):
+        if self._strip(self._load(oid, before.number)) != self._strip(before):
             raise ConflictError(f"#{before.number} was changed by somebody else", ref=f"{PR_REFS}{before.number}")
         record = after.model_copy(update={"updated_at": format_time(self._clock.now())})
         self._store(oid, record, f"Update #{record.number}: {record.title}")
@@ -146,11 +163,13 @@ class LocalForge:
         return self._append(number, lambda pr: {"comments": (*pr.comments, comment)[-500:]})
 
     def merge(self, permit: Permit, *, message: str) -> str:
-        """Merge exactly what the permit names and delete the branch; gives the merge commit."""
+        """Merge exactly what the permit names and delete the branch; gives the merge commit.
+
+        Nothing is fetched first: the leases then hold base, branch and record at what the gate and the kill switch saw.
+        """
         permit.spend(self._clock.monotonic())
-        self.refresh()
         oid = self._oid(permit.pr)
-        pr = self._with_head(self._load(oid))
+        pr = self._with_head(self._load(oid, permit.pr))
         if pr.state is not PrState.OPEN or pr.plan_digest != permit.plan_digest:
             raise ConflictError(f"#{pr.number} is not what the permit was made for", ref=f"{PR_REFS}{pr.number}")
         if pr.head_sha != permit.head_sha:
@@ -194,15 +213,22 @@ class LocalForge:
             raise ForgeError(f"there is no pull request #{number}", hint="`mk pr list` shows those there are")
         return oid
 
-    def _load(self, oid: str) -> PullRequest:
+    def _load(self, oid: str, number: int) -> PullRequest:
         if oid not in self._records:
-            record = self._repo.read(oid, RECORD)
-            body = self._repo.read(oid, BODY)
+            self._load_all((oid,))
+        pr = self._records[oid]
+        if pr.number != number:
+            raise ForgeError(f"{PR_REFS}{number} holds the record of #{pr.number}: somebody moved it")
+        return pr
+
+    def _load_all(self, oids: Iterable[str]) -> None:
+        wanted = [oid for oid in oids if oid not in self._records]
+        records, bodies = self._repo.documents(wanted, RECORD), self._repo.documents(wanted, BODY)
+        for oid, record, body in zip(wanted, records, bodies, strict=True):
             if record is None or body is None:
                 raise ForgeError(f"the pull request record {oid[:12]} lacks {RECORD} or {BODY}")
             pr = PullRequest.parse_json(record, what=f"pull request record {oid[:12]}")
             self._records[oid] = pr.model_copy(update={"body": body.decode("utf-8", "replace")})
-        return self._records[oid]
 
     def _with_head(self, pr: PullRequest) -> PullRequest:
         tip = self.branch_tip(pr.branch) if pr.state is PrState.OPEN else pr.head_sha
@@ -215,7 +241,7 @@ class LocalForge:
     def _append(self, number: int, change: Callable[[PullRequest], dict[str, object]]) -> PullRequest:
         for _ in range(TRIES):
             oid = self._oid(number)
-            pr = self._load(oid)
+            pr = self._load(oid, number)
             record = pr.model_copy(update={**change(pr), "updated_at": format_time(self._clock.now())})
             try:
                 self._store(oid, record, f"Note on #{number}")
@@ -243,9 +269,23 @@ class LocalForge:
         )
 
     def _push(self, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
+        """One atomic push. An answer that was lost on the way is made up for by looking at what came of it."""
         try:
             self._repo.push(self.remote, updates)
+        except ConflictError:
+            with suppress(ForgeError):
+                self.refresh()
+            raise
         except GitError as exc:
-            raise ForgeError(exc.message, retryable=exc.retryable) from exc
-        finally:
+            if not (exc.retryable and self._took_effect(updates)):
+                raise ForgeError(
+                    f"the git server did not take the push: {exc.message}", hint=exc.hint, retryable=exc.retryable
+                ) from exc
+        self._repo.set_refs({ref: new for ref, (_, new) in updates.items()})
+
+    def _took_effect(self, updates: Mapping[str, tuple[str | None, str | None]]) -> bool:
+        try:
             self.refresh()
+        except ForgeError:
+            return False
+        return all(self._repo.refs(ref).get(ref) == new for ref, (_, new) in updates.items())

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gitops_mk.core.ledger import applied_change, trailers
@@ -36,19 +37,35 @@ _PASSED_ON = (
     "NO_PROXY",
 )
 _REF = re.compile(r"^[^\x00-\x20\x7f~^:?*\[\\-][^\x00-\x20\x7f~^:?*\[\\]{0,250}\Z")
-_SECRET_URL = re.compile(r"(\w+://)[^/@\s]+@")
-_REMOTE = re.compile(r"^(https://|ssh://|file:///|/|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:)[^\x00-\x20]*\Z")
+_SECRET_URL = re.compile(r"(\w+://)[^/\s]*@")
+_REMOTE = re.compile(
+    r"^((https://|ssh://|[A-Za-z0-9._][A-Za-z0-9._-]*@[A-Za-z0-9.][A-Za-z0-9.-]*:)[^\x00-\x20\x7f]+|(file://)?/[^\x00-\x1f\x7f]*)\Z"
+)
 _OID = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?\Z")
+# For a git server on this machine, as in tests: plain HTTP is used for a loopback address, and only when this is `1`.
+HTTP_VARIABLE = "MODEKEEPER_GIT_ALLOW_HTTP"
+TOKEN_VARIABLE = "MODEKEEPER_GIT_TOKEN"  # noqa: S105 - the variable's name
+_LOOPBACK = re.compile(r"^http://(127\.0\.0\.1|localhost)(:\d{1,5})?/[^\x00-\x20\x7f@]*\Z")
+_LAST_TIME = 253_402_300_799  # 9999-12-31, the last that a date can say
+_REFUSED = re.compile(
+    r"Authentication failed|could not read (Username|Password)|returned error: 4(0[0-7]|1)|[Pp]ermission denied"
+    r"|[Aa]ccess denied|Host key verification failed|not found|does not (appear to be a git repository|exist)"
+    r"|dubious ownership|not allowed|unable to update url base from redirection"
+)
 
 
 def check_remote(url: str) -> str:
     """A remote we are willing to talk to: https, ssh, or a path on this machine. Raises InputError."""
-    if not _REMOTE.match(url) or "::" in url:
+    if not (_REMOTE.match(url) and "::" not in url.partition("/")[0]) and not _plain_http(url):
         raise InputError(
             f"remote {_tidy(url)!r} is not one we use",
             hint="expected https://…, ssh://…, user@host:path or an absolute path",
         )
     return url
+
+
+def _plain_http(url: str) -> bool:
+    return os.environ.get(HTTP_VARIABLE) == "1" and _LOOPBACK.match(url) is not None
 
 
 class GitRepo:
@@ -60,7 +77,7 @@ class GitRepo:
         if scratch is not None:
             scratch.mkdir(parents=True, exist_ok=True)
             self._env["GIT_OBJECT_DIRECTORY"] = str(scratch)
-            self._env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(_objects_dir(git_dir, self._env))
+            self._env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = _quoted(_objects_dir(git_dir, self._env))
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -87,23 +104,27 @@ class GitRepo:
 
     def commit(self, sha: str) -> CommitInfo:
         """What a commit says of itself."""
-        return _parse_commits(self.run("log", "-z", "--no-walk", _FORMAT, "--end-of-options", sha))[0]
+        return _parse_commits(self.run("log", *_LOG, "--no-walk", "--end-of-options", sha, "--"))[0]
 
     def log(
         self, ref: str, *, first_parent: bool = True, exclude: str | None = None, limit: int = 1000
     ) -> tuple[CommitInfo, ...]:
         """Commits from `ref` backwards, newest first, without those reachable from `exclude`."""
-        args = ["log", "-z", _FORMAT, f"--max-count={limit}"]
+        args = ["log", *_LOG, f"--max-count={limit}"]
         if first_parent:
             args.append("--first-parent")
         args += ["--end-of-options", ref]
         if exclude:
             args.append(f"^{exclude}")
-        return _parse_commits(self.run(*args))
+        return _parse_commits(self.run(*args, "--"))
 
     def root(self, ref: str) -> str:
         """The first commit of a history: what a repository is known by, wherever it is cloned to."""
-        return self.run("rev-list", "--max-parents=0", "--first-parent", "--end-of-options", ref).decode().split()[-1]
+        return (
+            self.run("rev-list", "--max-parents=0", "--first-parent", "--end-of-options", ref, "--")
+            .decode()
+            .split()[-1]
+        )
 
     def applied(self, tip: str, workload: str | None = None, *, since: int = 0) -> tuple[AppliedChange, ...]:
         """Merged chords from `tip` backwards along first parents, oldest first.
@@ -135,10 +156,11 @@ class GitRepo:
     def read(self, treeish: str, path: str, *, max_bytes: int = 1_048_576) -> bytes | None:
         """The bytes of a regular file; None when the path is not there. Raises GitError for links, folders and larger files."""
         out = self.run("ls-tree", "-z", "--full-tree", "--end-of-options", treeish, path)
-        record = out.split(b"\0")[0]
-        if not record:
+        head, _, name = out.split(b"\0")[0].partition(b"\t")
+        # A trailing slash would list what is in a folder.
+        if name != os.fsencode(path):
             return None
-        mode, kind, oid = record.partition(b"\t")[0].decode().split(" ")
+        mode, kind, oid = head.decode().split(" ")
         if kind != "blob" or mode not in ("100644", "100755"):
             raise GitError(f"{path} is not a regular file (mode {mode})")
         return self.blobs([oid], max_bytes=max_bytes)[oid]
@@ -151,18 +173,19 @@ class GitRepo:
         names = "".join(f"{oid}\n" for oid in wanted).encode()
         sizes = self.run("cat-file", "--batch-check=%(objectsize)", stdin=names).decode().split("\n")
         for oid, size in zip(wanted, sizes, strict=False):
-            if not size.isdecimal() or int(size) > max_bytes:
+            if not size.isdecimal():
+                raise GitError(f"object {oid[:12]} is not in the repository: its history may be cut (a shallow clone)")
+            if int(size) > max_bytes:
                 raise GitError(f"object {oid[:12]}: {size} bytes, expected at most {max_bytes}")
         if sum(int(size) for size in sizes if size) > MAX_TREE_BYTES:
             raise GitError(f"the tree is larger than {MAX_TREE_BYTES} bytes")
         out = self.run("cat-file", "--batch", stdin=names)
-        found, at = {}, 0
-        for oid in wanted:
-            end = out.index(b"\n", at)
-            size_ = int(out[at:end].split(b" ")[2])
-            found[oid] = out[end + 1 : end + 1 + size_]
-            at = end + size_ + 2
-        return found
+        return {oid: data for oid, data in zip(wanted, _parse_batch(out), strict=True) if data is not None}
+
+    def documents(self, commits: Sequence[str], path: str) -> tuple[bytes | None, ...]:
+        """The bytes of one path in each of many commits, by one git process; None where it is not there."""
+        names = "".join(f"{sha}:{path}\n" for sha in commits).encode()
+        return tuple(_parse_batch(self.run("cat-file", "--batch", stdin=names))) if commits else ()
 
     def files(self, treeish: str) -> dict[str, bytes]:
         """Every regular file of a tree, by path; links and submodules are left out."""
@@ -173,7 +196,7 @@ class GitRepo:
     def diff(self, base: str, head: str) -> tuple[PathChange, ...]:
         """The paths that differ between two trees, renames told as a removal and an addition."""
         out = self.run(
-            "diff-tree", "-r", "-z", "--no-renames", "--raw", "--no-ext-diff", "--end-of-options", base, head
+            "diff-tree", "-r", "-z", "--no-renames", "--raw", "--no-ext-diff", "--end-of-options", base, head, "--"
         )
         fields = out.split(b"\0")
         changes = []
@@ -195,6 +218,7 @@ class GitRepo:
             "--end-of-options",
             base,
             head,
+            "--",
         )
         return out.decode("utf-8", "replace")
 
@@ -220,7 +244,7 @@ class GitRepo:
         with tempfile.TemporaryDirectory(prefix="mk-index-") as folder:
             env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
             if base is not None:
-                self.run("read-tree", base, env=env)
+                self.run("read-tree", "--end-of-options", base, env=env)
             lines = []
             for path, data in files.items():
                 if data is None:
@@ -233,7 +257,10 @@ class GitRepo:
 
     def write_commit(self, *, tree: str, parents: Sequence[str], message: str, author: Person, time: int) -> str:
         """A commit object with author and committer alike and a fixed time, so that equal input gives an equal id."""
-        date = f"{time} +0000"
+        for name in (tree, *parents):
+            if not is_oid(name):
+                raise InputError(f"{name!r} is no object id, expected one to make a commit of")
+        date = f"@{time} +0000"  # without the @, git takes small numbers for years
         env = {
             "GIT_AUTHOR_NAME": author.name,
             "GIT_AUTHOR_EMAIL": author.email,
@@ -247,14 +274,24 @@ class GitRepo:
             args += ["-p", parent]
         return self.run(*args, stdin=message.encode(), env=env).decode().strip()
 
+    def set_refs(self, refs: Mapping[str, str | None]) -> None:
+        """Move refs of this repository itself, all or none; None deletes. For a private clone that knows what it pushed."""
+        lines = [f"update {ref} {new}\n" if new else f"delete {ref}\n" for ref, new in refs.items()]
+        self.run("update-ref", "--stdin", stdin="".join(lines).encode())
+
     # -- the remote --------------------------------------------------------------------------------------------------
 
     def fetch(self, remote: str, refspecs: Sequence[str]) -> None:
         """Bring refs here, dropping those that are gone. Raises GitError."""
-        self.run(
-            "fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
-            "--no-recurse-submodules", "--end-of-options", check_remote(remote), *refspecs,
+        code, _, said = _execute(
+            (
+                "fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
+                "--no-recurse-submodules", "--end-of-options", check_remote(remote), *refspecs,
+            ),
+            _for_remote(self._env, remote),
         )  # fmt: skip
+        if code:
+            raise _failed("fetch", said)
 
     def push(self, remote: str, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
         """Move refs of the remote, all or none: `{ref: (old, new)}`, None meaning absent.
@@ -263,19 +300,45 @@ class GitRepo:
         """
         leases = [f"--force-with-lease={ref}:{old or ''}" for ref, (old, _) in updates.items()]
         specs = [f"{new or ''}:{ref}" for ref, (_, new) in updates.items()]
-        code, out = self.code(
-            "push", "--atomic", "--porcelain", "--no-verify", "--no-follow-tags", *leases,
-            "--end-of-options", check_remote(remote), *specs, ok=(0, 1, 128),
+        code, out, said = _execute(
+            (
+                "push", "--atomic", "--porcelain", "--no-verify", "--no-follow-tags", *leases,
+                "--end-of-options", check_remote(remote), *specs,
+            ),
+            _for_remote(self._env, remote),
         )  # fmt: skip
-        text = out.decode("utf-8", "replace")
         if code == 0:
             return
-        for line in text.splitlines():
-            fields = line.split("\t")
-            if len(fields) == 3 and fields[0] == "!" and _lost_race(fields[2]):
-                ref = fields[1].rpartition(":")[2]
-                raise ConflictError(f"{ref} moved on the remote: {fields[2]}", ref=ref)
-        raise GitError(f"the remote refused the push: {_tidy(text)}", retryable=code == 128)
+        lost = _lost_ref(out.decode("utf-8", "replace"), said)
+        if lost is not None:
+            raise ConflictError(f"{lost} was moved by somebody else at the same time", ref=lost)
+        raise _failed("push", "\n".join(line for line in (*_rejections(out), said) if line))
+
+
+def _rejections(out: bytes) -> list[str]:
+    return [line.rpartition("\t")[2] for line in out.decode("utf-8", "replace").splitlines() if line.startswith("!")]
+
+
+def _lost_ref(out: str, said: str) -> str | None:
+    """The ref whose lease was lost, by what git push said here and by what the server's transaction said there."""
+    for line in out.splitlines():
+        fields = line.split("\t")
+        if len(fields) == 3 and fields[0] == "!" and _lost_race(fields[2]):
+            return fields[1].rpartition(":")[2]
+    server = re.search(r"cannot lock ref '(refs/[^']+)'", said)
+    return server[1] if server and "atomic transaction failed" in out else None
+
+
+def _failed(verb: str, said: str) -> GitError:
+    refused = _REFUSED.search(said)
+    hint = None
+    if refused and re.search(r"Authentication|could not read|40[13]|denied", refused[0]):
+        hint = f"set {TOKEN_VARIABLE} to a token that may read and push, or check your SSH key"
+    elif refused and refused[0] == "dubious ownership":
+        hint = "the repository belongs to somebody else on this machine: reach it by ssh or https, or run as its owner"
+    return GitError(
+        f"git {verb} failed: {_tidy(said)}", hint=hint, retryable=refused is None and "[remote rejected]" not in said
+    )
 
 
 def _lost_race(summary: str) -> bool:
@@ -305,27 +368,42 @@ def find_git_dir(path: Path) -> tuple[Path, Path | None]:
     """The git directory and the work tree (None for a bare repository) that `path` is in. Raises InputError."""
     if not path.exists():
         raise InputError(f"{path}: no such folder, expected a GitOps repository", hint="name one with --repo")
-    env = _environment(None)
-    code, out = _run(
-        ("-C", str(path.resolve()), "rev-parse", "--absolute-git-dir", "--is-bare-repository"), env, b"", (0, 128)
-    )
+    env = _own_environment()
+    where = str(path.resolve())
+    code, out, said = _execute(("-C", where, "rev-parse", "--is-bare-repository", "--absolute-git-dir"), env)
     if code != 0:
+        if "dubious ownership" in said:
+            raise InputError(
+                f"{path} belongs to another user, and git refuses to work in it",
+                hint="run as its owner, or say that it is safe: git config --global --add safe.directory …",
+            )
         raise InputError(f"{path} is not in a git repository", hint="name your GitOps repository with --repo")
-    git_dir, bare = out.decode().strip().split("\n")
+    bare, _, name = os.fsdecode(out).removesuffix("\n").partition("\n")
     if bare == "true":
-        return Path(git_dir), None
-    top = _run(("-C", str(path.resolve()), "rev-parse", "--show-toplevel"), env, b"", (0,))[1]
-    return Path(git_dir), Path(top.decode().strip())
+        return Path(name), None
+    top = os.fsdecode(_run(("-C", where, "rev-parse", "--show-toplevel"), env, b"", (0,))[1]).removesuffix("\n")
+    return Path(name), Path(top)
 
 
 def checkout_problem(git_dir: Path, work_tree: Path) -> str | None:
-    """Why a checkout should not be worked from: uncommitted changes or a detached HEAD. None when it is clean."""
+    """Why a checkout should not be worked from: uncommitted changes or a detached HEAD. None when it is clean.
+
+    Filters (gitattributes(5)) are never run; so files that have one, such as large files kept elsewhere, are left out.
+    """
     env = _environment(git_dir) | {"GIT_WORK_TREE": str(work_tree)}
+    _, names = _run(("config", "-z", "--name-only", "--get-regexp", r"^filter\."), env, b"", (0, 1))
+    for driver in {os.fsdecode(name).rpartition(".")[0] for name in names.split(b"\0") if name}:
+        env = _with_settings(env, {f"{driver}.{key}": "" for key in ("clean", "smudge", "process")})
+        env = _with_settings(env, {f"{driver}.required": "false"})
     code, _ = _run(("symbolic-ref", "--quiet", "HEAD"), env, b"", (0, 1))
     if code != 0:
         return "HEAD is detached, expected a branch"
     _, out = _run(("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules"), env, b"", (0,))
-    changed = [os.fsdecode(item[3:]) for item in out.split(b"\0") if len(item) > 3]
+    paths = [item[3:] for item in out.split(b"\0") if len(item) > 3]
+    _, out = _run(("check-attr", "-z", "--stdin", "filter"), env, b"".join(path + b"\0" for path in paths), (0,))
+    fields = out.split(b"\0")
+    filtered = {path for path, value in zip(fields[0::3], fields[2::3], strict=False) if value != b"unspecified"}
+    changed = [os.fsdecode(path) for path in paths if path not in filtered]
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         return f"{changed[0]}{more} changed and not committed"
@@ -356,7 +434,9 @@ def user_identity(git_dir: Path) -> Person | None:
         for key in (*_PASSED_ON, "XDG_CONFIG_HOME", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
         if key in os.environ
     }
-    env |= {"GIT_DIR": str(git_dir), "LC_ALL": "C"}
+    env |= {"GIT_DIR": str(git_dir), "LC_ALL": "C", "GIT_CONFIG_COUNT": "0"}
+    # Never a name made up from the machine's.
+    env = _with_settings(env, {"user.useConfigOnly": "true"})
     code, out = _run(("var", "GIT_AUTHOR_IDENT"), env, b"", (0, 1, 128))
     match = re.match(r"^(.{1,200}) <([^<>]{3,200})> \d+ [+-]\d+\s*\Z", out.decode("utf-8", "replace"))
     return Person(name=match[1], email=match[2]) if code == 0 and match else None
@@ -374,18 +454,32 @@ def open_private(folder: Path, remote: str, refspecs: Sequence[str], *, borrow: 
     """The same in a folder that the caller owns."""
     check_remote(remote)
     repo = init_bare(folder / "repo.git")
-    if borrow is not None:
+    if borrow is not None and _is_complete(borrow):
         alternates = repo.git_dir / "objects" / "info" / "alternates"
         alternates.parent.mkdir(parents=True, exist_ok=True)
-        alternates.write_text(f"{_objects_dir(borrow, _environment(borrow))}\n")
+        alternates.write_text(_quoted(_objects_dir(borrow, _environment(borrow))) + "\n")
     repo.fetch(remote, refspecs)
     return repo
 
 
 def _objects_dir(git_dir: Path, env: Mapping[str, str]) -> Path:
-    out = _run(("rev-parse", "--git-path", "objects"), {**env, "GIT_DIR": str(git_dir)}, b"", (0,))[1].decode().strip()
-    path = Path(out)
+    out = _run(("rev-parse", "--git-path", "objects"), {**env, "GIT_DIR": str(git_dir)}, b"", (0,))[1]
+    path = Path(os.fsdecode(out).removesuffix("\n"))
     return path if path.is_absolute() else (Path.cwd() / path).resolve()
+
+
+def _is_complete(git_dir: Path) -> bool:
+    """False for a shallow or partial clone, whose objects lack ancestors that a borrower would take for present."""
+    env = _environment(git_dir)
+    shallow = _run(("rev-parse", "--is-shallow-repository"), env, b"", (0,))[1].strip()
+    partial, _ = _run(("config", "--get-regexp", r"^remote\..*\.promisor$"), env, b"", (0, 1))
+    return shallow == b"false" and partial == 1
+
+
+def _quoted(path: Path) -> str:
+    """A path as lists of object folders take any: in C quotes, so that colons and line ends are part of it."""
+    special = {0x22: '\\"', 0x5C: "\\\\"}
+    return '"' + "".join(special.get(b, chr(b) if 0x20 <= b < 0x7F else f"\\{b:03o}") for b in os.fsencode(path)) + '"'
 
 
 def _environment(git_dir: Path | None) -> dict[str, str]:
@@ -403,44 +497,87 @@ def _environment(git_dir: Path | None) -> dict[str, str]:
         "LC_ALL": "C",
     }
     settings = {"core.hooksPath": os.devnull, "core.fsmonitor": "false", "core.symlinks": "false", "gc.auto": "0"}
-    token = os.environ.get("MODEKEEPER_GIT_TOKEN")
+    env["GIT_CONFIG_COUNT"] = "0"
+    if git_dir is not None:
+        env["GIT_DIR"] = str(git_dir)
+    return _with_settings(env, settings)
+
+
+def _own_environment() -> dict[str, str]:
+    """With the user's own configuration: theirs to say which folders of other users are safe."""
+    own = ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "SUDO_UID")
+    return {key: os.environ[key] for key in (*_PASSED_ON, *own) if key in os.environ} | {"LC_ALL": "C"}
+
+
+def _with_settings(env: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    first = int(env["GIT_CONFIG_COUNT"])
+    more = {"GIT_CONFIG_COUNT": str(first + len(settings))}
+    for number, (key, value) in enumerate(settings.items(), start=first):
+        more |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return {**env, **more}
+
+
+def _for_remote(env: Mapping[str, str], remote: str) -> dict[str, str]:
+    """The environment for talking to one remote. A token goes over HTTP alone: a local server's hooks would inherit it."""
+    if not remote.startswith(("https://", "http://")):
+        return dict(env)
+    settings = {}
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if token:
         # In the environment of the child alone: never in a URL, an argument list or a file.
         import base64
 
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-        settings["http.extraHeader"] = f"Authorization: Basic {basic}"
-    env["GIT_CONFIG_COUNT"] = str(len(settings))
-    for number, (key, value) in enumerate(settings.items()):
-        env[f"GIT_CONFIG_KEY_{number}"] = key
-        env[f"GIT_CONFIG_VALUE_{number}"] = value
-    if git_dir is not None:
-        env["GIT_DIR"] = str(git_dir)
-    return env
+        # Git would repeat the header to wherever a redirect points.
+        settings = {"http.extraHeader": f"Authorization: Basic {basic}", "http.followRedirects": "false"}
+    allowed = env["GIT_ALLOW_PROTOCOL"] + (":http" if _plain_http(remote) else "")
+    return _with_settings({**env, "GIT_ALLOW_PROTOCOL": allowed}, settings)
 
 
 def _run(args: Sequence[str], env: Mapping[str, str], stdin: bytes, ok: tuple[int, ...]) -> tuple[int, bytes]:
-    if any("\0" in arg for arg in args):
-        raise InputError("a NUL byte in a name handed to git")
+    code, out, said = _execute(args, env, stdin)
+    if code not in ok:
+        verb = next((a for a in args if not a.startswith("-") and not a.startswith("/")), "command")
+        raise GitError(f"git {verb} failed: {_tidy(said)}")
+    return code, out
+
+
+def _execute(args: Sequence[str], env: Mapping[str, str], stdin: bytes = b"") -> tuple[int, bytes, str]:
+    """The exit code, what was printed, and what was said on stderr."""
     try:
-        done = subprocess.run(
+        if any(b"\0" in os.fsencode(arg) for arg in args):
+            raise InputError("a NUL byte in a name handed to git")
+    except UnicodeEncodeError as exc:
+        raise InputError("a name handed to git is not text that a file system can hold") from exc
+    try:
+        # A session of its own: nothing can ask at the terminal, and a timeout ends the helpers with it.
+        process = subprocess.Popen(
             ["git", *args],  # noqa: S607 - the user's own git
-            input=stdin,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=dict(env),
-            timeout=TIMEOUT_S,
-            check=False,
+            start_new_session=True,
         )
     except FileNotFoundError as exc:
         raise GitError("git is not on the PATH", hint="install git 2.38 or newer") from exc
+    except OSError as exc:
+        raise GitError(f"git {args[0]} can't be started: {exc.strerror}") from exc
+    try:
+        out, said = process.communicate(stdin, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired as exc:
+        _end(process)
         raise GitError(f"git {args[0]} took longer than {TIMEOUT_S:.0f} s", retryable=True) from exc
-    if done.returncode not in ok:
-        verb = next((a for a in args if not a.startswith("-") and not a.startswith("/")), "command")
-        raise GitError(f"git {verb} failed: {_tidy(done.stderr.decode('utf-8', 'replace'))}")
-    if done.returncode and args[0] == "push":
-        return done.returncode, done.stdout + b"\n" + done.stderr
-    return done.returncode, done.stdout
+    except BaseException:
+        _end(process)
+        raise
+    return process.returncode, out, said.decode("utf-8", "replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def _tidy(text: str) -> str:
@@ -448,7 +585,7 @@ def _tidy(text: str) -> str:
     return " | ".join(lines)[:600]
 
 
-_FORMAT = "--format=%H%n%T%n%P%n%an%n%ae%n%ct%n%B"
+_LOG = ("-z", "--no-show-signature", "--format=%H%n%T%n%P%n%an%n%ae%n%cn%n%ce%n%ct%n%B")
 
 
 def _parse_commits(out: bytes) -> tuple[CommitInfo, ...]:
@@ -456,18 +593,34 @@ def _parse_commits(out: bytes) -> tuple[CommitInfo, ...]:
     for record in out.decode("utf-8", "replace").split("\0"):
         if not record.strip():
             continue
-        sha, tree, parents, name, email, time, message = record.lstrip("\n").split("\n", 6)
+        sha, tree, parents, name, email, by, by_email, time, message = record.lstrip("\n").split("\n", 8)
         commits.append(
             CommitInfo(
                 sha=sha,
                 tree=tree,
                 parents=tuple(parents.split()),
                 author=Person(name=name[:200], email=email[:200]),
-                time=int(time),
+                time=min(int(time), _LAST_TIME) if time.isdecimal() else 0,
                 message=message.rstrip("\n"),
+                committer=Person(name=by[:200], email=by_email[:200]),
             )
         )
     return tuple(commits)
+
+
+def _parse_batch(out: bytes) -> Iterator[bytes | None]:
+    """The objects that `git cat-file --batch` printed; None for a missing one."""
+    at = 0
+    while at < len(out):
+        end = out.index(b"\n", at)
+        head = out[at:end].split(b" ")
+        if head[-1] == b"missing":
+            yield None
+            at = end + 1
+        else:
+            size = int(head[-1])
+            yield out[end + 1 : end + 1 + size]
+            at = end + size + 2
 
 
 def is_oid(text: str) -> bool:

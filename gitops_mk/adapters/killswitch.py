@@ -11,6 +11,7 @@ from gitops_mk.model.settings import KILL_SWITCH_PATH
 from gitops_mk.ports import Forge
 
 VARIABLE = "MODEKEEPER_KILL_SWITCH"
+_UNREADABLE = (MkError, OSError, ValueError)
 
 
 def read_environment() -> KillReading:
@@ -41,10 +42,8 @@ class GateKillSwitch:
             forge.refresh()
             present = any(e.path == KILL_SWITCH_PATH or e.path.startswith(f"{KILL_SWITCH_PATH}/")
                           for e in forge.repo.tree(forge.base_tip()))  # fmt: skip
-        except MkError as exc:
-            return KillReading(
-                source="base branch", configured=True, active=True, detail=f"can't be read: {exc.message}"
-            )
+        except _UNREADABLE as exc:
+            return KillReading(source="base branch", configured=True, active=True, detail=f"can't be read: {exc}")
         detail = f"{KILL_SWITCH_PATH} on the base branch" if present else "clear"
         return KillReading(source="base branch", configured=True, active=present, detail=detail)
 
@@ -53,8 +52,8 @@ class GateKillSwitch:
             return KillReading(source="label", configured=False, active=False, detail="no pull request")
         try:
             live = forge.get_pr(pr.number)
-        except MkError as exc:
-            return KillReading(source="label", configured=True, active=True, detail=f"can't be read: {exc.message}")
+        except _UNREADABLE as exc:
+            return KillReading(source="label", configured=True, active=True, detail=f"can't be read: {exc}")
         labels = live.labels if live is not None else pr.labels
         active = LABEL_KILL_SWITCH in labels
         detail = f"label {LABEL_KILL_SWITCH} on #{pr.number}" if active else "clear"

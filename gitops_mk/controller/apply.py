@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gitops_mk.controller.state import identity_of, policy_of, required_approvals
 from gitops_mk.controller.verify import verify_pr
 from gitops_mk.core import gate
 from gitops_mk.core.policy import BuiltIn
 from gitops_mk.core.render.component import plan_path
-from gitops_mk.errors import ConflictError, InputError, IntegrityError
+from gitops_mk.errors import ConflictError, ForgeError, InputError, IntegrityError
 from gitops_mk.model.change import PrState, PullRequest
 from gitops_mk.model.gate import GateDecision, KillReading, VerifyOutcome
 from gitops_mk.model.license import LicenseStatus
@@ -64,40 +64,42 @@ def apply_pr(
     verified = None
     if pr is not None and pr.state is PrState.OPEN and pr.head_sha is not None:
         verified = verify_pr(forge, pr, builder=builder, built_in=built_in, clock=clock)
-    decision = gate.decide(
-        gate.GateFacts(
-            kill=kill,
-            license=license_status,
-            pr=pr,
-            plan_digest=plan_digest,
-            base_branch=forge.base_branch,
-            base_tip=base,
-            verified=verified,
-            reported_ok=reported_ok,
-            approvals_needed=required_approvals(policy, workload) if workload else 1,
-            identity=identity_of(policy.settings),
-            kind=workload.kind if workload else "",
-        ),
-        monotonic=clock.monotonic(),
+    facts = gate.GateFacts(
+        kill=kill,
+        license=license_status,
+        pr=pr,
+        plan_digest=plan_digest,
+        base_branch=forge.base_branch,
+        base_tip=base,
+        verified=verified,
+        reported_ok=reported_ok,
+        approvals_needed=required_approvals(policy, workload) if workload else 1,
+        identity=identity_of(policy.settings),
+        kind=workload.kind if workload else "",
     )
+    decision = gate.decide(facts, monotonic=clock.monotonic())
+    if decision.permit is not None and pr is not None:
+        # Verify takes its time. Asked again on what stands now, so that a switch thrown meanwhile, a review or a closed
+        # pull request counts; from here to the merge nothing is fetched, and its leases hold all of this in place.
+        kill = kill_switch.read(pr=pr)
+        pr = forge.get_pr(pr.number)
+        facts = replace(facts, kill=kill, pr=pr, base_tip=forge.base_tip())
+        decision = gate.decide(facts, monotonic=clock.monotonic())
     first = decision.first
     if decision.permit is None or pr is None or workload is None:
         reason = first.reason if first else Reason.VERIFY_FAILED
         said = first.message if first else "the pull request is for a workload the base does not configure"
         return Applied(False, pr, decision, reason=reason, message=said, kill=kill, verified=verified)
     plan = _plan(forge, decision.permit.tree, workload)
-    # The last thing read before the merge, so that a switch thrown while verify ran still counts.
-    kill = kill_switch.read(pr=pr)
-    active = next((reading for reading in kill if reading.active), None)
-    if active is not None:
-        return Applied(
-            False, pr, decision, reason=Reason.KILL_SWITCH, message=active.detail, kill=kill, verified=verified
-        )
+    words = message(plan)
     try:
-        sha = forge.merge(decision.permit, message=message(plan))
+        sha = forge.merge(decision.permit, message=words)
     except ConflictError as exc:
-        moved = Reason.BASE_MOVED if exc.ref.endswith(f"/{forge.base_branch}") else Reason.HEAD_MOVED
-        return Applied(False, pr, decision, reason=moved, message=exc.message, kill=kill, verified=verified)
+        reason = _lost(forge, pr, exc)
+        return Applied(False, pr, decision, reason=reason, message=exc.message, kill=kill, verified=verified)
+    except ForgeError as exc:
+        said = f"the merge was asked for and not confirmed: {exc.message}"
+        return Applied(False, pr, decision, message=said, kill=kill, verified=verified, failed=True)
     merged = forge.repo.commit(sha)
     if merged.tree != decision.permit.tree or merged.parents[:1] != (decision.permit.base_sha,):
         raise IntegrityError(
@@ -106,6 +108,16 @@ def apply_pr(
     return Applied(
         True, forge.get_pr(pr.number), decision, merge_sha=sha, kill=kill, verified=verified, message=f"merged as {sha}"
     )
+
+
+def _lost(forge: Forge, pr: PullRequest, lost: ConflictError) -> Reason:
+    """Why a merge lost its race, by the ref that was moved."""
+    if lost.ref == f"refs/heads/{forge.base_branch}":
+        return Reason.BASE_MOVED
+    if lost.ref == f"refs/heads/{pr.branch}":
+        return Reason.HEAD_MOVED
+    live = forge.get_pr(pr.number)
+    return Reason.NOT_MERGEABLE if live is not None and live.state is PrState.OPEN else Reason.PR_NOT_OPEN
 
 
 def _plan(forge: Forge, tree: str, workload: WorkloadSettings) -> Plan:

@@ -18,14 +18,16 @@ def throw(place: Workplace, *, active: bool, reason: str, clock: Clock) -> str |
     for attempt in range(TRIES):
         forge.refresh()
         tip = forge.base_tip()
-        present = any(entry.path == KILL_SWITCH_PATH for entry in forge.repo.tree(tip))
-        if present == active:
+        # A folder of that name throws the switch, too: clearing it takes out everything in it.
+        paths = [e.path for e in forge.repo.tree(tip) if f"{e.path}/".startswith(f"{KILL_SWITCH_PATH}/")]
+        if bool(paths) == active:
             return None
-        text = f"{format_time(clock.now())} {plain(reason)}\n".encode() if active else None
+        text = f"{format_time(clock.now())} {plain(reason)}\n".encode()
+        files = {KILL_SWITCH_PATH: text} if active else dict.fromkeys(paths)
         word = "Throw" if active else "Clear"
         try:
             return forge.commit_base(
-                old=tip, files={KILL_SWITCH_PATH: text}, message=f"{word} the ModeKeeper kill switch\n\n{plain(reason)}"
+                old=tip, files=files, message=f"{word} the ModeKeeper kill switch\n\n{plain(reason)}"
             )
         except ConflictError:
             if attempt == TRIES - 1:

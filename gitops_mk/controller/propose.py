@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gitops_mk.core.ledger import trailers
-from gitops_mk.core.render.component import render
+from gitops_mk.core.render.component import plan_path, render
 from gitops_mk.core.render.describe import Wording, commit_message, pr_body, pr_title
-from gitops_mk.errors import ConflictError
+from gitops_mk.errors import ConflictError, GitError, InputError
 from gitops_mk.model.change import (
     LABEL,
     LABEL_PAUSED,
@@ -110,9 +110,11 @@ def _propose_once(
     paused = hands_off(forge, tip, pr, base, identity=identity, workload=plan.workload.key, clock=clock)
     if paused is not None:
         return paused
+    if pr is not None and pr.rollback_of is not None and wanted.rollback_of is None:
+        message = f"#{pr.number} takes #{pr.rollback_of} back, as a person asked: it is merged or closed first"
+        return Proposal(Outcome.PAUSED, pr, reason=Reason.PAUSED_BY_HUMAN, message=message)
     writes = 0
-    current = tip is not None and _digest_of(forge.repo.commit(tip)) == plan.digest
-    if not current or forge.repo.merge_tree(base, tip or base) is None:
+    if tip is None or not _stands(forge, plan, files, base, tip):
         tree = forge.repo.write_tree(base, dict(render(plan, files)))
         commit = forge.repo.write_commit(
             tree=tree,
@@ -124,7 +126,8 @@ def _propose_once(
         )
         forge.push_branch(branch, old=tip, new=commit)
         writes += 1
-    if pr is not None and pr.plan_digest == plan.digest and (wanted.draft or not pr.draft):
+    resumed = pr is not None and LABEL_PAUSED in pr.labels
+    if pr is not None and pr.plan_digest == plan.digest and (wanted.draft or not pr.draft) and not resumed:
         outcome = Outcome.UPDATED if writes else Outcome.UNCHANGED
         live = forge.get_pr(pr.number)
         return Proposal(outcome, live, writes=writes)
@@ -159,6 +162,26 @@ def _propose_once(
     return Proposal(Outcome.UPDATED, forge.update_pr(pr, record), writes=writes + 1)
 
 
+def _stands(forge: Forge, plan: Plan, files: Mapping[str, bytes], base: str, tip: str) -> bool:
+    """True when merging the branch into today's base gives what the plan gives there.
+
+    The branch's own record is rendered, not the new plan: the same decision made again differs in its evidence only. A
+    merge without a conflict is not enough, for the base may have changed beside the lines that are ours.
+    """
+    repo = forge.repo
+    if _digest_of(repo.commit(tip)) != plan.digest:
+        return False
+    path = plan_path(plan.overlay, plan.workload.slug)
+    try:
+        text = repo.read(tip, path)
+        record = Plan.parse_json(text or b"", what=path)
+        if record.digest != plan.digest or record.compute_digest() != plan.digest:
+            return False
+        return repo.merge_tree(base, tip) == repo.write_tree(base, dict(render(record, files)))
+    except (InputError, GitError):
+        return False
+
+
 def open_pr(forge: Forge, branch: str) -> PullRequest | None:
     """The open pull request of a branch."""
     return next((pr for pr in forge.list_prs(open_only=True) if pr.branch == branch), None)
@@ -191,11 +214,13 @@ def hands_off(
 
 
 def foreign_commits(commits: Sequence[CommitInfo], identity: Person, workload: str) -> list[CommitInfo]:
-    """The commits that are not ours for that workload: by another author, or without our trailer."""
+    """The commits that are not ours for that workload: written or amended by somebody else, or without our trailer."""
     return [
         c
         for c in commits
-        if c.author.email != identity.email or trailers(c.message).get(TRAILER_WORKLOAD) != [workload]
+        if c.author.email != identity.email
+        or (c.committer or c.author).email != identity.email
+        or trailers(c.message).get(TRAILER_WORKLOAD) != [workload]
     ]
 
 
@@ -208,23 +233,32 @@ def withdraw(forge: Forge, branch: str, workload: str, why: str, *, identity: Pe
     paused = hands_off(forge, tip, pr, forge.base_tip(), identity=identity, workload=workload, clock=clock)
     if paused is not None:
         return paused
+    # The branch first: killed in between, the open pull request brings the next run here again.
+    if tip is not None:
+        forge.push_branch(branch, old=tip, new=None)
+        pr = forge.get_pr(pr.number) or pr
     closed = close_pr(forge, pr, by=identity, why=why)
     return Proposal(Outcome.CLOSED, closed, message=why, writes=2 if tip else 1)
 
 
-def close_pr(forge: Forge, pr: PullRequest, *, by: Person, why: str, delete_branch: bool = True) -> PullRequest:
-    """Close a pull request, then delete its branch."""
+def close_pr(forge: Forge, pr: PullRequest, *, by: Person, why: str) -> PullRequest:
+    """Close a pull request, then delete its branch, unless there is somebody else's work on it.
+
+    The record first: killed in between, a person's no has been heard, and the branch is taken up by the next proposal.
+    """
     head = pr.head_sha
     closed = forge.update_pr(
         pr, pr.model_copy(update={"state": PrState.CLOSED, "closed_by": by, "close_reason": why, "head_sha": head})
     )
-    if delete_branch and head is not None:
-        forge.push_branch(pr.branch, old=head, new=None)
+    if head is not None:
+        commits = forge.repo.log(head, first_parent=False, exclude=forge.base_tip(), limit=50)
+        if not foreign_commits(commits, pr.author, pr.workload):
+            forge.push_branch(pr.branch, old=head, new=None)
     return closed
 
 
 def _labels(pr: PullRequest | None, wanted: Proposed) -> tuple[str, ...]:
-    kept = pr.labels if pr else (LABEL,)
+    kept = tuple(label for label in pr.labels if label != LABEL_PAUSED) if pr else (LABEL,)
     return (*kept, LABEL_REVERT) if wanted.rollback_of and LABEL_REVERT not in kept else kept
 
 

@@ -8,7 +8,7 @@ from gitops_mk.controller.propose import Proposal, Proposed, propose
 from gitops_mk.controller.state import identity_of, policy_of, state_on_base
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.envelope.context import Context
-from gitops_mk.core.envelope.registry import decide, judge
+from gitops_mk.core.envelope.registry import decide, judge, may_propose
 from gitops_mk.core.invariants import invariant_states
 from gitops_mk.core.planner import Options, WorkloadState, make_plan
 from gitops_mk.errors import InputError
@@ -78,7 +78,7 @@ def rollback_plan(
         )
     )
     verdict = decide(verdicts)
-    if not verdict.allowed:
+    if not may_propose(verdict):
         raise InputError(f"the rollback is blocked: {verdict.reason}: {verdict.message}")
     plan = make_plan(
         state, action, observation, Options(), now=now, mk_version=mk_version, rollback_of=change.plan_digest

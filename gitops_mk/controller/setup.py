@@ -36,7 +36,7 @@ def find_workloads(
         for document in yamldocs.documents(built):
             ident = document.id
             if ident.kind not in API_VERSIONS or not knobs_from_annotations(
-                yamldocs.annotations(document, TEMPLATE_ANNOTATIONS)
+                yamldocs.annotations_of(document, TEMPLATE_ANNOTATIONS)
             ):
                 continue
             workload = WorkloadSettings.parse(
@@ -55,6 +55,7 @@ def find_workloads(
 def config_yaml(branch: str, workloads: Sequence[WorkloadSettings]) -> str:
     """A configuration that lists them."""
     lines = [
+        "# yaml-language-server: $schema=config.schema.json",
         "# ModeKeeper GitOps: which workloads, where they live, what may be done. See docs/config.md.",
         "version: v1",
         f"base_branch: {branch}",

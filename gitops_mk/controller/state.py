@@ -20,19 +20,18 @@ from gitops_mk.ports import Forge, ManifestBuilder
 
 
 class CachingBuilder:
-    """A builder that builds each tree once in a run."""
+    """A builder that builds each tree once in a run: planning, verify and the gate look at the same ones."""
 
     def __init__(self, builder: ManifestBuilder) -> None:
         self._builder = builder
-        self._built: dict[tuple[int, str], tuple[Mapping[str, bytes], str]] = {}
+        self._built: dict[tuple[str, frozenset[tuple[str, bytes]]], str] = {}
 
     def build(self, files: Mapping[str, bytes], overlay: str) -> str:
-        """The YAML that `overlay` builds; remembered as long as the same mapping is asked for."""
-        key = (id(files), overlay)
+        """The YAML that `overlay` builds; remembered by the content of the tree."""
+        key = (overlay, frozenset(files.items()))
         if key not in self._built:
-            # The mapping is kept too, so that its id can't be taken by another one.
-            self._built[key] = (files, self._builder.build(files, overlay))
-        return self._built[key][1]
+            self._built[key] = self._builder.build(files, overlay)
+        return self._built[key]
 
     def version(self) -> str:
         """What is used, for reports."""

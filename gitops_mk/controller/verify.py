@@ -62,7 +62,12 @@ def gather(
         return Facts(
             base=base, head=head, tree=None, now=now, commits=commits, policy=policy, policy_error=policy_error
         )
-    base_files, head_files = repo.files(base), repo.files(tree)
+    base_files = repo.files(base)
+    try:
+        head_files = repo.files(tree)
+    except GitError:
+        # Too large to read, and so none of ours: the steps can still say which paths change.
+        head_files = {}
     links = frozenset(
         entry.path for treeish in (base, tree) for entry in repo.tree(treeish) if entry.mode in ("120000", "160000")
     )

@@ -13,6 +13,8 @@ from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED, MkError
 from gitops_mk.model.report import report
 from gitops_mk.ports import ArtifactStore, Clock
 
+KEPT_ERRORS = 20
+
 
 @dataclass
 class Tally:
@@ -67,7 +69,7 @@ def watch(
             try:
                 tally.add(turn(folder, tally.stable_intervals))
             except MkError as exc:
-                tally.errors.append(f"{folder}: {exc.message}")
+                tally.errors = [*tally.errors, f"{folder}: {exc.message}"][-KEPT_ERRORS:]
                 tally.stable_intervals = 0
                 tally.counts["failed"] += 1
             tally.iterations += 1
@@ -92,7 +94,7 @@ def _write(tally: Tally, started: datetime, clock: Clock, artifacts: ArtifactSto
         "last_iteration_out_dir": last,
         "counts": dict(tally.counts),
         "stable_intervals": tally.stable_intervals,
-        "errors": tally.errors[-20:],
+        "errors": tally.errors,
         "artifact_paths": {"last_report": f"{last}/closed_loop_latest.json" if last else None},
     }
     finished = clock.now()

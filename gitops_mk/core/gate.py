@@ -84,7 +84,7 @@ def license_gate(facts: GateFacts) -> Verdict:
     if facts.license.ok and facts.license.kid is not None:
         return Verdict.allow("license", f"{facts.license.org}, key {facts.license.kid}")
     reason = Reason(facts.license.reason) if facts.license.reason else Reason.LICENSE_INVALID
-    return Verdict.block("license", reason, facts.license.message)
+    return Verdict.block("license", reason, facts.license.message or "the licence is not valid")
 
 
 def verify_gate(facts: GateFacts) -> Verdict:

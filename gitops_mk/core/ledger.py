@@ -71,20 +71,15 @@ def stable_profile(applied: Sequence[AppliedChange], knobs: Mapping[str, int]) -
     that the workload needs it.
     """
     values = dict(knobs)
-    undone = False
     seen_incident_chord = False
     for change in reversed(applied):
         if any(values.get(knob) != after for knob, (_, after) in change.changes.items()):
             break
-        if change.chord == Intent.RECOVER_RELOCK:
-            if seen_incident_chord:
-                break
-        else:
-            seen_incident_chord = True
+        if change.chord == Intent.RECOVER_RELOCK and seen_incident_chord:
+            return None
+        seen_incident_chord = seen_incident_chord or change.chord != Intent.RECOVER_RELOCK
         values.update({knob: before for knob, (before, _) in change.changes.items()})
-        undone = True
-    relocked = undone and not seen_incident_chord
-    return values if undone and not relocked else None
+    return values if seen_incident_chord else None
 
 
 def holds(

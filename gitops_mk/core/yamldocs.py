@@ -4,6 +4,8 @@ A leaf is a scalar, or a mapping or list with nothing in it, so that a document 
 hide. Values are compared as text and type, never constructed: two parsers may disagree about `010`, not about its text.
 """
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -136,7 +138,7 @@ def find_document(text: str, api_version: str, kind: str, namespace: str | None,
     return found[0] if found else None
 
 
-def annotations(leaves: Leaves, prefix: Path = ("metadata", "annotations")) -> dict[str, str]:
+def annotations_of(leaves: Leaves, prefix: Path = ("metadata", "annotations")) -> dict[str, str]:
     """The annotations below `prefix`, by key. Raises InputError for a value that is no text."""
     found = {}
     for path, leaf in leaves.leaves.items():

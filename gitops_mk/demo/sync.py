@@ -26,7 +26,7 @@ def sync(forge: Forge, workload: WorkloadSettings, annotations_file: Path, tools
     document = yamldocs.find_document(built, ref.api_version, ref.kind, ref.namespace, ref.name)
     if document is None:
         raise InputError(f"{workload.overlay} builds no {ref}")
-    annotations = yamldocs.annotations(document, TEMPLATE_ANNOTATIONS)
+    annotations = yamldocs.annotations_of(document, TEMPLATE_ANNOTATIONS)
     lines = [f'{key}="{value}"\n' for key, value in sorted(annotations.items())]
     FolderStore(annotations_file.parent).text(annotations_file.name, "".join(lines))
     return revision

@@ -43,7 +43,9 @@ def describe_validation(exc: ValidationError, *, most: int = 3) -> str:
         found = repr(item.get("input"))
         if len(found) > 60:
             found = found[:57] + "..."
-        parts.append(f"{where}: {item['msg'][0].lower()}{item['msg'][1:]} (found {found})")
+        # What a missing field was found in says nothing that its name doesn't.
+        suffix = "" if item["type"] == "missing" else f" (found {found})"
+        parts.append(f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}{suffix}")
     if len(errors) > most:
         parts.append(f"and {len(errors) - most} more")
     return "; ".join(parts)

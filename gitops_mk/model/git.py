@@ -30,7 +30,10 @@ class PathChange:
 
 @dataclass(frozen=True)
 class CommitInfo:
-    """What a commit says of itself. `time` is the committer's, in epoch seconds."""
+    """What a commit says of itself. `time` is the committer's, in epoch seconds.
+
+    The committer is another than the author when a person amended or rebased somebody's commit.
+    """
 
     sha: str
     tree: str
@@ -38,3 +41,4 @@ class CommitInfo:
     author: Person
     time: int
     message: str
+    committer: Person | None = None

@@ -8,10 +8,11 @@ from gitops_mk.model.base import Frozen
 
 
 class IngestCounts(Frozen):
-    """How many lines were read and what became of them; `records` is what detection saw."""
+    """How many lines were read and what became of them: `records` is what detection saw, `events` are planned pauses."""
 
     lines: int = 0
     records: int = 0
+    events: int = 0
     dropped_invalid_json: int = 0
     dropped_invalid_shape: int = 0
     dropped_missing_fields: int = 0

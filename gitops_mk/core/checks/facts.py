@@ -111,4 +111,4 @@ def built_knobs(build: str | None, ref: WorkloadRef | None) -> dict[str, int]:
     leaves = yamldocs.find_document(build, ref.api_version, ref.kind, ref.namespace, ref.name)
     if leaves is None:
         return {}
-    return knobs_from_annotations(yamldocs.annotations(leaves, TEMPLATE_ANNOTATIONS))
+    return knobs_from_annotations(yamldocs.annotations_of(leaves, TEMPLATE_ANNOTATIONS))

@@ -1,0 +1,32 @@
+"""`mk demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gitops_mk.cli.options import PATH
+
+TOPICS = ("straggler", "drift", "burst", "sales", "safety-gates")
+
+
+@click.command(epilog="Example: mk demo straggler")
+@click.argument("topic", type=click.Choice(TOPICS), default="straggler")
+@click.option("--out", type=PATH, help="Folder for all it makes. Default: report/_demo_TOPIC.")
+@click.option("--pace", type=click.FloatRange(0, 60), help="Seconds to rest on each step. Default: 4 for sales, else 0.")
+@click.option("--keep", is_flag=True, help="Go on in the folder as it is, instead of starting afresh.")
+def demo(topic: str, out: Path | None, pace: float | None, keep: bool) -> None:
+    """The whole loop on this machine: a real trainer, a GitOps repository, a pull request, the gate, the merge.
+
+    \b
+    straggler     a slow data loader, mended by more loaders
+    drift         steps that grow slower, mended by smaller microbatches
+    burst         storage that hiccups, absorbed by deeper queues
+    safety-gates  what the gate blocks, with reason and exit code
+    sales         the whole story, for somebody watching
+    """
+    from gitops_mk.demo.run import run_demo
+
+    folder = out if out is not None else Path("report") / f"_demo_{topic.replace('-', '_')}"
+    run_demo(topic, folder, pace=pace if pace is not None else 4.0 if topic == "sales" else 0.0, keep=keep)
