@@ -94,7 +94,17 @@ def _type(field: dict[str, Any]) -> str:
 
 def cli_page() -> str:
     """Every command's `--help`, as it prints it."""
-    lines = ["# Commands", "", "Made from `mk --help` by `make docs`; don't edit.", "", *_exit_codes(), "", "```", _help(cli, "mk"), "```"]
+    lines = [
+        "# Commands",
+        "",
+        "Made from `mk --help` by `make docs`; don't edit.",
+        "",
+        *_exit_codes(),
+        "",
+        "```",
+        _help(cli, "mk"),
+        "```",
+    ]
     for path, command in _walk():
         lines += ["", f"## {path}", "", "```", _help(command, path), "```"]
     return "\n".join(lines) + "\n"

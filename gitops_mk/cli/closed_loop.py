@@ -217,5 +217,5 @@ def _finish(arguments: _Arguments, result: LoopResult, killed: str | None) -> in
     elif result.killed is not None:
         output.fixed_error(output.kill_line(result.killed.source, result.killed.detail))
     else:
-        output.explain_block(result.payload["apply_blocked_reason"], result.payload["apply_decision_summary"])
+        output.explain_block(result.payload["apply_blocked_reason"], result.payload["apply_blocked_message"] or "")
     return result.exit_code

@@ -14,7 +14,9 @@ TOPICS = ("straggler", "drift", "burst", "sales", "safety-gates")
 @click.command(epilog="Example: mk demo straggler")
 @click.argument("topic", type=click.Choice(TOPICS), default="straggler")
 @click.option("--out", type=PATH, help="Folder for all it makes. Default: report/_demo_TOPIC.")
-@click.option("--pace", type=click.FloatRange(0, 60), help="Seconds to rest on each step. Default: 4 for sales, else 0.")
+@click.option(
+    "--pace", type=click.FloatRange(0, 60), help="Seconds to rest on each step. Default: 4 for sales, else 0."
+)
 @click.option("--keep", is_flag=True, help="Go on in the folder as it is, instead of starting afresh.")
 def demo(topic: str, out: Path | None, pace: float | None, keep: bool) -> None:
     """The whole loop on this machine: a real trainer, a GitOps repository, a pull request, the gate, the merge.

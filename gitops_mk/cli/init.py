@@ -23,8 +23,8 @@ def init(repo: Path | None, overlays: tuple[str, ...]) -> None:
     """
     from gitops_mk.adapters import git
     from gitops_mk.adapters.artifacts import FolderStore
-    from gitops_mk.controller.setup import config_yaml, find_workloads
     from gitops_mk.cli.config_cmd import config_schema
+    from gitops_mk.controller.setup import config_yaml, find_workloads
     from gitops_mk.model.canonical import dumps_pretty
     from gitops_mk.model.settings import CONFIG_DIR, CONFIG_PATH
     from gitops_mk.wiring import make_tools

@@ -60,3 +60,5 @@ def observe(
         )
     counts = seen.ingest
     output.say(f"{counts.lines} lines, {counts.records} records, {counts.dropped_total} dropped; report {written}")
+    if counts.records == 0:
+        output.hint("no usable record: expected one JSON object a step with step_time_ms, see docs/signals.md")

@@ -35,6 +35,11 @@ def fixed_error(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
+def hint(text: str) -> None:
+    """One `hint:` line on stderr."""
+    sys.stderr.write(f"hint: {text}\n")
+
+
 def table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Columns as wide as their content; nothing when there are no rows."""
     if not rows:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from gitops_mk.controller.apply import Applied, apply_pr, gate_payload
-from gitops_mk.controller.observe import observation_payload, observe
+from gitops_mk.controller.observe import INTERRUPTED, observation_payload, observe
 from gitops_mk.controller.plan import Planned, plan_workload, summary_lines, write_bundle, write_plan
 from gitops_mk.controller.propose import Outcome, Proposal, Proposed, open_pr, propose, withdraw
 from gitops_mk.controller.state import identity_of, policy_of, state_on_base, workload_state
@@ -73,6 +73,9 @@ def run_once(
         max_dropped_pct=need.max_dropped_pct,
         progress=progress,
     )
+    if apply and INTERRUPTED in observation.environment.notes:
+        # Somebody wanted it to stop: what was seen by then is no reason to write anything.
+        raise KeyboardInterrupt
     planned = plan_workload(state, observation, options, tools)
     plan_path = write_plan(artifacts, state, observation, planned, options, tools)
     artifacts.explain(
@@ -395,6 +398,7 @@ def _payload(
             "apply_attempted": attempted,
             "apply_ok": bool(done.applied and done.applied.ok),
             "apply_blocked_reason": blocked,
+            "apply_blocked_message": _blocked_message(planned, done) if blocked is not None else None,
             "kill_switch_active": done.killed is not None,
             "kill_switch_signal": done.killed.detail if done.killed else None,
             "license_ok": done.license_ok,
@@ -412,6 +416,17 @@ def _payload(
         finished=tools.clock.now(),
         out_dir=artifacts.out_dir,
     )
+
+
+def _blocked_message(planned: Planned, done: _Done) -> str:
+    """The sentence that goes with `apply_blocked_reason`."""
+    if done.applied is not None:
+        return done.applied.message
+    if done.killed is not None:
+        return done.killed.detail
+    if done.proposal is not None and done.proposal.reason is not None:
+        return done.proposal.message
+    return planned.blocked.message if planned.blocked is not None else ""
 
 
 def _told(planned: Planned, done: _Done) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gitops_mk.core import yamldocs
 from gitops_mk.core.checks.facts import TEMPLATE_ANNOTATIONS
+from gitops_mk.core.kustomization import closure
 from gitops_mk.core.render.component import KUSTOMIZATION_NAMES
 from gitops_mk.errors import InputError, ManifestError
 from gitops_mk.model.knob import knobs_from_annotations
@@ -15,10 +16,16 @@ from gitops_mk.ports import ManifestBuilder
 
 
 def overlays_of(files: Mapping[str, bytes]) -> list[str]:
-    """Folders with a kustomization that no other kustomization's text names: what a syncing tool may point at."""
+    """Folders with a kustomization that no other one builds on: what a syncing tool may point at."""
     folders = sorted(path.rpartition("/")[0] or "." for path in files if path.rpartition("/")[2] in KUSTOMIZATION_NAMES)
-    texts = [data for path, data in files.items() if path.rpartition("/")[2] in KUSTOMIZATION_NAMES]
-    return [f for f in folders if f == "." or not any(f.rpartition("/")[2].encode() in text for text in texts)]
+    below: set[str] = set()
+    for folder in folders:
+        try:
+            reached = closure(files, folder).directories
+        except InputError:
+            continue
+        below |= set(reached) - {folder}
+    return [folder for folder in folders if folder not in below]
 
 
 def find_workloads(

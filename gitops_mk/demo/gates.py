@@ -49,8 +49,12 @@ def show_gates(out: Path, tools: Tools, narrator: Narrator) -> None:
     good = {LICENSE_VARIABLE: str(license_path), KEYRING_VARIABLE: str(keyring)}
     cases = (
         Case("A", "no licence", "license_missing", {}),
-        Case("A2", "a licence is named, but not there", "license_invalid", {LICENSE_VARIABLE: str(out / "nowhere.json")}),
-        Case("B", "the licence's kid is not in the keyring", "license_invalid", {**good, KEYRING_VARIABLE: str(stranger)}),
+        Case(
+            "A2", "a licence is named, but not there", "license_invalid", {LICENSE_VARIABLE: str(out / "nowhere.json")}
+        ),
+        Case(
+            "B", "the licence's kid is not in the keyring", "license_invalid", {**good, KEYRING_VARIABLE: str(stranger)}
+        ),
         Case("C", "verify said no (verify_ok=false)", "verify_failed", good, verify_ok=False),
         Case("D", "the kill switch is thrown, with a valid licence", "kill_switch", {**good, VARIABLE: "1"}),
     )
@@ -84,11 +88,15 @@ def _run(case: Case, repo: Path, out: Path) -> tuple[int, str, str]:
         sys.executable, "-m", "gitops_mk", "k8s", "apply", "--repo", str(repo.resolve()),
         "--plan", "k8s_plan.json", "--out", ".",
     ]  # fmt: skip
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         command, cwd=folder.folder, env=_absolute(env), capture_output=True, text=True, timeout=120, check=False
     )
     reported = json.loads(folder.read("k8s_apply_latest.json") or b"{}")
-    return done.returncode, str(reported.get("block_reason")), f"$ mk k8s apply --plan k8s_plan.json\n{done.stderr.strip()}"
+    return (
+        done.returncode,
+        str(reported.get("block_reason")),
+        f"$ mk k8s apply --plan k8s_plan.json\n{done.stderr.strip()}",
+    )
 
 
 def _absolute(env: dict[str, str]) -> dict[str, str]:

@@ -65,7 +65,9 @@ def tell(fault: str, out: Path, tools: Tools, narrator: Narrator) -> Measured:
         with Trainer(annotations=annotations, log=log, fault=fault, seed=7) as trainer:
             with narrator.progress("training steps", OBSERVE_STEPS[fault]) as progress:
                 trainer.wait_for_steps(OBSERVE_STEPS[fault], timeout=TIMEOUT_S, progress=progress)
-            return _mend(fault, trainer, place, workload_file=annotations, log=log, store=store, tools=tools, narrator=narrator)
+            return _mend(
+                fault, trainer, place, workload_file=annotations, log=log, store=store, tools=tools, narrator=narrator
+            )
 
 
 def _mend(
@@ -81,7 +83,9 @@ def _mend(
 ) -> Measured:
     out = Path(store.out_dir)
     narrator.step("ModeKeeper reads the log, names the cause and opens a pull request")
-    narrator.think("It plans one bounded move of the knobs that can mend this cause, and keeps the global batch as it is.")
+    narrator.think(
+        "It plans one bounded move of the knobs that can mend this cause, and keeps the global batch as it is."
+    )
     first = _turn(place, log, out / "1-unlicensed", tools)
     for signal in first.observation.signals:
         if signal.found:
@@ -103,9 +107,12 @@ def _mend(
     narrator.step("A licence, a reviewer's approval, and the gate opens")
     license_path, keyring = mint(out / "license", org="demo", days=1)
     narrator.say(f"minted a development licence for a day: {license_path}")
-    with _keyring(keyring), open_workplace(
-        Access(repo=out / "gitops" / "gitops.git", license_path=license_path), tools, writes=False
-    ) as licensed:
+    with (
+        _keyring(keyring),
+        open_workplace(
+            Access(repo=out / "gitops" / "gitops.git", license_path=license_path), tools, writes=False
+        ) as licensed,
+    ):
         _approve(licensed, pr, tools)
         narrator.say(f"{REVIEWER.name} approves {str(pr.head_sha)[:12]}")
         applied = _apply(licensed, first.planned.plan, FolderStore(out / "2-licensed"), tools)

@@ -9,13 +9,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 from ruamel.yaml import YAML
-from tests import docs as made
 
 from gitops_mk.adapters.resources import read_template
 from gitops_mk.cli.main import COMMANDS
 from gitops_mk.core.checks.registry import STEPS
 from gitops_mk.core.detect.registry import DETECTORS
 from gitops_mk.model.verdict import Reason
+from tests import docs as made
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -39,7 +39,9 @@ def test_every_step_has_its_section_in_order() -> None:
 
 
 def test_every_detector_has_a_section() -> None:
-    assert [str(name) for name, _ in DETECTORS] == [h for h in headings("signals.md") if h in {str(n) for n, _ in DETECTORS}]
+    assert [str(name) for name, _ in DETECTORS] == [
+        h for h in headings("signals.md") if h in {str(n) for n, _ in DETECTORS}
+    ]
 
 
 @pytest.mark.parametrize("path", sorted(made.pages()), ids=lambda path: path.name)

@@ -61,7 +61,9 @@ def test_no_shell_and_no_evaluation() -> None:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in {"eval", "exec", "compile", "__import__"}, f"{path}:{node.lineno}"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                assert ast.unparse(node.func) not in {"os.system", "os.popen", "pickle.loads", "yaml.load"}, f"{path}:{node.lineno}"
+                assert ast.unparse(node.func) not in {"os.system", "os.popen", "pickle.loads", "yaml.load"}, (
+                    f"{path}:{node.lineno}"
+                )
 
 
 def test_no_assert_guards_anything() -> None:

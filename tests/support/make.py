@@ -131,7 +131,12 @@ def state(**over: Any) -> WorkloadState:
 
 
 def digests(**over: str) -> PolicyDigests:
-    fields = {"catalog_sha256": "a" * 64, "passport_id": "pilot", "passport_sha256": "b" * 64, "config_sha256": "c" * 64}
+    fields = {
+        "catalog_sha256": "a" * 64,
+        "passport_id": "pilot",
+        "passport_sha256": "b" * 64,
+        "config_sha256": "c" * 64,
+    }
     return PolicyDigests(**{**fields, **over})
 
 

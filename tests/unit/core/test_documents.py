@@ -30,7 +30,9 @@ def settings(text: bytes) -> RepoSettings:
 def test_reads_plain_yaml() -> None:
     loaded = settings(GOOD)
     assert loaded.workloads[0].world_size == 8
-    quoted = settings(GOOD + b"    passport: 'safe'\n    telemetry: {source: synthetic, scenario: \"drift\", path: null}\n")
+    quoted = settings(
+        GOOD + b"    passport: 'safe'\n    telemetry: {source: synthetic, scenario: \"drift\", path: null}\n"
+    )
     assert quoted.workloads[0].passport == "safe"
     assert quoted.workloads[0].telemetry.path is None
 

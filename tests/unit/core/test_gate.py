@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support import make
 
 from gitops_mk.core.gate import GATES, GateFacts, decide
 from gitops_mk.model.change import VERIFY_CHECK, Check, PrState, Review
@@ -16,6 +15,7 @@ from gitops_mk.model.gate import KillReading, VerifyOutcome
 from gitops_mk.model.license import LicenseStatus
 from gitops_mk.model.times import format_time
 from gitops_mk.model.verdict import Reason, Verdict
+from tests.support import make
 
 CLEAR = KillReading(source="environment", configured=True, active=False, detail="clear")
 THROWN = KillReading(source="environment", configured=True, active=True, detail="MODEKEEPER_KILL_SWITCH=1")
@@ -32,12 +32,23 @@ def check(**over: Any) -> Check:
 
 
 def review(**over: Any) -> Review:
-    values: dict[str, Any] = {"by": make.ALICE, "verdict": "approved", "commit": make.SHA_B, "at": format_time(make.NOW)}
+    values: dict[str, Any] = {
+        "by": make.ALICE,
+        "verdict": "approved",
+        "commit": make.SHA_B,
+        "at": format_time(make.NOW),
+    }
     return Review(**{**values, **over})
 
 
 OUTCOME = VerifyOutcome(
-    ok=True, base=make.SHA_A, head=make.SHA_B, tree=make.TREE, plan_digest=DIGEST, workload=make.REF.key, steps=(Verdict.allow("scope"),)
+    ok=True,
+    base=make.SHA_A,
+    head=make.SHA_B,
+    tree=make.TREE,
+    plan_digest=DIGEST,
+    workload=make.REF.key,
+    steps=(Verdict.allow("scope"),),
 )
 PR = make.pull_request(checks=(check(),), reviews=(review(),))
 FACTS = GateFacts(
@@ -64,20 +75,32 @@ CLOSED: dict[str, tuple[dict[str, Any], Reason]] = {
     "licence without key": ({"license": LicenseStatus(ok=True)}, Reason.LICENSE_INVALID),
     "report says no": ({"reported_ok": False}, Reason.VERIFY_FAILED),
     "no check": ({"pr": PR.model_copy(update={"checks": ()})}, Reason.VERIFY_MISSING),
-    "check of another head": ({"pr": PR.model_copy(update={"checks": (check(commit=make.SHA_C),)})}, Reason.VERIFY_STALE),
+    "check of another head": (
+        {"pr": PR.model_copy(update={"checks": (check(commit=make.SHA_C),)})},
+        Reason.VERIFY_STALE,
+    ),
     "check of another name": ({"pr": PR.model_copy(update={"checks": (check(name="x"),)})}, Reason.VERIFY_MISSING),
-    "failed check": ({"pr": PR.model_copy(update={"checks": (check(), check(conclusion="failure"))})}, Reason.VERIFY_FAILED),
+    "failed check": (
+        {"pr": PR.model_copy(update={"checks": (check(), check(conclusion="failure"))})},
+        Reason.VERIFY_FAILED,
+    ),
     "base moved": ({"base_tip": make.SHA_C}, Reason.VERIFY_STALE),
     "no base": ({"base_tip": None}, Reason.VERIFY_STALE),
     "another plan": ({"plan_digest": "2" * 64}, Reason.VERIFY_STALE),
-    "check of another plan": ({"pr": PR.model_copy(update={"checks": (check(plan_digest="2" * 64),)})}, Reason.VERIFY_STALE),
+    "check of another plan": (
+        {"pr": PR.model_copy(update={"checks": (check(plan_digest="2" * 64),)})},
+        Reason.VERIFY_STALE,
+    ),
     "not run again": ({"verified": None}, Reason.VERIFY_STALE),
     "run again on another head": ({"verified": OUTCOME.model_copy(update={"head": make.SHA_C})}, Reason.VERIFY_STALE),
     "run again on another base": ({"verified": OUTCOME.model_copy(update={"base": make.SHA_C})}, Reason.VERIFY_STALE),
     "run again says no": ({"verified": OUTCOME.model_copy(update={"ok": False})}, Reason.VERIFY_FAILED),
     "run again ran nothing": ({"verified": OUTCOME.model_copy(update={"steps": ()})}, Reason.VERIFY_FAILED),
     "run again has no tree": ({"verified": OUTCOME.model_copy(update={"tree": None})}, Reason.VERIFY_FAILED),
-    "run again saw another plan": ({"verified": OUTCOME.model_copy(update={"plan_digest": "2" * 64})}, Reason.VERIFY_STALE),
+    "run again saw another plan": (
+        {"verified": OUTCOME.model_copy(update={"plan_digest": "2" * 64})},
+        Reason.VERIFY_STALE,
+    ),
     "run again saw another tree": ({"verified": OUTCOME.model_copy(update={"tree": "e" * 40})}, Reason.VERIFY_STALE),
     "no pull request": ({"pr": None}, Reason.VERIFY_MISSING),
     "head gone": ({"pr": PR.model_copy(update={"head_sha": None})}, Reason.VERIFY_MISSING),
@@ -85,7 +108,10 @@ CLOSED: dict[str, tuple[dict[str, Any], Reason]] = {
     "merged": ({"pr": PR.model_copy(update={"state": PrState.MERGED})}, Reason.PR_NOT_OPEN),
     "draft": ({"pr": PR.model_copy(update={"draft": True})}, Reason.PR_DRAFT),
     "another base branch": ({"pr": PR.model_copy(update={"base": "other"})}, Reason.NOT_MERGEABLE),
-    "another author": ({"pr": PR.model_copy(update={"author": make.ALICE, "reviews": (review(by=make.BOB),)})}, Reason.NOT_MERGEABLE),
+    "another author": (
+        {"pr": PR.model_copy(update={"author": make.ALICE, "reviews": (review(by=make.BOB),)})},
+        Reason.NOT_MERGEABLE,
+    ),
     "no review": ({"pr": PR.model_copy(update={"reviews": ()})}, Reason.REVIEW_REQUIRED),
     "stale review": ({"pr": PR.model_copy(update={"reviews": (review(commit=make.SHA_C),)})}, Reason.REVIEW_REQUIRED),
     "own review": ({"pr": PR.model_copy(update={"reviews": (review(by=make.IDENTITY),)})}, Reason.REVIEW_REQUIRED),

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support import make
 
 from gitops_mk.core.ledger import applied_change, holds, stable_profile, trailers
 from gitops_mk.model.change import LABEL_RELEASED, PrState
 from gitops_mk.model.git import CommitInfo
+from tests.support import make
 
 MESSAGE = f"""\
 INPUT-STRAGGLER on ml/deployment-trainer

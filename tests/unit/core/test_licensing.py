@@ -193,7 +193,14 @@ def test_small_order_keys_never_enter_a_keyring(point: str) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"[]", b"{", b'{"a": 1}', b'{"a": "AAAA"}', b'{"a": "x", "a": "y"}', json.dumps({str(i): "" for i in range(65)}).encode()],
+    [
+        b"[]",
+        b"{",
+        b'{"a": 1}',
+        b'{"a": "AAAA"}',
+        b'{"a": "x", "a": "y"}',
+        json.dumps({str(i): "" for i in range(65)}).encode(),
+    ],
 )
 def test_bad_keyrings(raw: bytes) -> None:
     with pytest.raises(InputError, match="ring"):
@@ -202,7 +209,11 @@ def test_bad_keyrings(raw: bytes) -> None:
 
 def test_the_packaged_keyring_holds_no_key_whose_seed_is_known() -> None:
     packaged = Keyring.parse(read_template("license_keyring.json"), what="packaged")
-    known = [bytes([n]) * 32 for n in range(256)] + [bytes((n + i) % 256 for i in range(32)) for n in range(256)] + [SEED, OTHER]
+    known = (
+        [bytes([n]) * 32 for n in range(256)]
+        + [bytes((n + i) % 256 for i in range(32)) for n in range(256)]
+        + [SEED, OTHER]
+    )
     public = {bytes(SigningKey(seed).verify_key) for seed in known}
     assert not public & {bytes(key) for key in packaged.keys.values()}
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support import make
 
 from gitops_mk.core.chords import solve
 from gitops_mk.core.chords.recipes import (
@@ -35,6 +34,7 @@ from gitops_mk.model.passport import InvariantRule, KnobLimit, Observability, Pa
 from gitops_mk.model.signal import SignalName
 from gitops_mk.model.telemetry import IngestCounts
 from gitops_mk.model.verdict import Reason
+from tests.support import make
 
 LIMITS = make.passport().knobs
 ALL = frozenset(LIMITS)
@@ -50,7 +50,12 @@ def moved(solution: solve.Solution) -> dict[str, int]:
 
 class TestRecommend:
     def ask(self, *found: SignalName, **over: Any) -> tuple[Intent, ...]:
-        options: dict[str, Any] = {"policy": "chord", "away_from_stable": False, "stable_intervals": 1, "intervals_needed": 3}
+        options: dict[str, Any] = {
+            "policy": "chord",
+            "away_from_stable": False,
+            "stable_intervals": 1,
+            "intervals_needed": 3,
+        }
         return recommend(make.observation(*found), **{**options, **over})
 
     @pytest.mark.parametrize(("name", "chord"), FOR_SIGNAL)
@@ -194,16 +199,22 @@ KNOB_VALUES = st.fixed_dictionaries(
 class TestProperties:
     @settings(max_examples=400, deadline=None)
     @given(KNOB_VALUES, st.sampled_from(list(SignalName)), st.sampled_from(["chord", "scalar"]), st.integers(1, 64))
-    def test_a_plan_keeps_invariant_bounds_and_step(self, knobs: dict[str, int], seen: SignalName, policy: Any, world: int) -> None:
+    def test_a_plan_keeps_invariant_bounds_and_step(
+        self, knobs: dict[str, int], seen: SignalName, policy: Any, world: int
+    ) -> None:
         where = make.state(knobs=knobs, world_size=world)
-        decision = decide_actions(where, make.observation(seen), Options(policy=policy, approve_advanced=True), make.NOW)
+        decision = decide_actions(
+            where, make.observation(seen), Options(policy=policy, approve_advanced=True), make.NOW
+        )
         assert decision.judged
         if decision.chosen is None:
             assert all(not j.verdict.allowed for j in decision.judged)
             return
         plan = make_plan(where, decision.chosen.action, make.observation(seen), Options(), now=make.NOW, mk_version="0")
         after = {**knobs, **{c.knob: c.after for c in plan.changes}}
-        assert after["grad_accum_steps"] * after["microbatch_size"] == knobs["grad_accum_steps"] * knobs["microbatch_size"]
+        assert (
+            after["grad_accum_steps"] * after["microbatch_size"] == knobs["grad_accum_steps"] * knobs["microbatch_size"]
+        )
         for one in plan.changes:
             limit = where.passport.knobs[one.knob]
             assert one.before == knobs[one.knob] != one.after
@@ -252,14 +263,21 @@ class TestEnvelope:
         assert self.reason(observation=dirty) is Reason.INSUFFICIENT_EVIDENCE
         assert self.reason(observation=make.observation(insufficient=True)) is Reason.INSUFFICIENT_EVIDENCE
         assert self.reason(observation=make.observation(insufficient=True), rollback=make.applied()) is None
-        assert self.reason(act=make.action("NORMAL-HOLD", changes=()), observation=make.observation(insufficient=True)) is None
+        assert (
+            self.reason(act=make.action("NORMAL-HOLD", changes=()), observation=make.observation(insufficient=True))
+            is None
+        )
         lenient = make.passport(observability=Observability(min_steps=1, max_dropped_pct=100))
         assert self.reason(passport=lenient, observation=make.observation(SignalName.STRAGGLER, steps=2)) is None
 
     def test_required_signal(self) -> None:
         assert self.reason(observation=make.observation(SignalName.DRIFT)) is Reason.REQUIRED_SIGNAL_MISSING
         relock = make.action("RECOVER-RELOCK", make.change("dataloader_num_workers", 2, 1))
-        stable = {"act": relock, "observation": make.observation(), "passport": make.passport(recovery=Recovery(stable_intervals=2))}
+        stable = {
+            "act": relock,
+            "observation": make.observation(),
+            "passport": make.passport(recovery=Recovery(stable_intervals=2)),
+        }
         assert self.reason(**stable, stable_intervals=1) is Reason.REQUIRED_SIGNAL_MISSING
         assert self.reason(**stable, stable_intervals=2) is None
 
@@ -278,7 +296,14 @@ class TestEnvelope:
         assert self.reason(act=foreign) is Reason.KNOB_NOT_ALLOWED
 
     def test_held(self) -> None:
-        hold = Hold(workload=make.REF.key, knobs=("dataloader_num_workers",), source="closed", pr=3, by="Al", at="2026-01-01T00:00:00Z")
+        hold = Hold(
+            workload=make.REF.key,
+            knobs=("dataloader_num_workers",),
+            source="closed",
+            pr=3,
+            by="Al",
+            at="2026-01-01T00:00:00Z",
+        )
         assert self.reason(holds=(hold,)) is Reason.HELD_BY_REVIEWER
         assert self.reason(holds=(hold,), rollback=make.applied()) is None
         assert self.reason(holds=(hold.model_copy(update={"workload": "ml/deployment-other"}),)) is None
@@ -287,7 +312,9 @@ class TestEnvelope:
 
     def test_cooldown(self) -> None:
         passport = make.passport(cooldown_s=900)
-        assert self.reason(passport=passport, applied=(make.applied("DRIFT-RETUNE", age_s=899),)) is Reason.COOLDOWN_ACTIVE
+        assert (
+            self.reason(passport=passport, applied=(make.applied("DRIFT-RETUNE", age_s=899),)) is Reason.COOLDOWN_ACTIVE
+        )
         assert self.reason(passport=passport, applied=(make.applied("DRIFT-RETUNE", age_s=900),)) is None
         assert self.reason(passport=passport, applied=(make.applied(age_s=3599),)) is Reason.COOLDOWN_ACTIVE
         assert self.reason(passport=passport, applied=(make.applied(age_s=3600),)) is None
@@ -305,7 +332,11 @@ class TestEnvelope:
         assert self.reason(applied=mine, rollback=make.applied()) is None
         free = make.catalog(chords=tuple(c.model_copy(update={"budget": None}) for c in make.catalog().chords))
         assert self.reason(applied=mine, catalog=free) is None
-        none = make.catalog(chords=tuple(c.model_copy(update={"budget": Budget(max_changes=0, window_ms=1)}) for c in make.catalog().chords))
+        none = make.catalog(
+            chords=tuple(
+                c.model_copy(update={"budget": Budget(max_changes=0, window_ms=1)}) for c in make.catalog().chords
+            )
+        )
         assert self.reason(catalog=none) is Reason.BUDGET_EXHAUSTED
         assert budget.judge(make.context(make.action("NOPE"))).allowed
 
@@ -345,7 +376,9 @@ class TestPlanner:
         assert decision.chosen is None
         assert decision.judged[0].action.is_hold
         with pytest.raises(InputError, match="changes nothing"):
-            make_plan(make.state(), decision.judged[0].action, make.observation(), Options(), now=make.NOW, mk_version="0")
+            make_plan(
+                make.state(), decision.judged[0].action, make.observation(), Options(), now=make.NOW, mk_version="0"
+            )
 
     def test_one_chord_at_a_time(self) -> None:
         seen = make.observation(SignalName.STRAGGLER, SignalName.DRIFT)
@@ -363,7 +396,9 @@ class TestPlanner:
         where = make.state(pinned=frozenset({"concurrency"}))
         decision = decide_actions(where, make.observation(SignalName.DRIFT), Options(), make.NOW)
         assert decision.chosen is not None
-        plan = make_plan(where, decision.chosen.action, make.observation(SignalName.DRIFT), Options(), now=make.NOW, mk_version="0")
+        plan = make_plan(
+            where, decision.chosen.action, make.observation(SignalName.DRIFT), Options(), now=make.NOW, mk_version="0"
+        )
         assert plan.knobs == {"concurrency": 8, "grad_accum_steps": 8, "microbatch_size": 16}
 
     def test_chord_missing_from_the_catalog(self) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support import make
 
 from gitops_mk.adapters.resources import wording
 from gitops_mk.core.ledger import trailers
@@ -23,6 +22,7 @@ from gitops_mk.model.plan import PatchTarget, PlanItem, knob_patch, plan_item
 from gitops_mk.model.signal import Classification, Evidence, SignalName
 from gitops_mk.model.telemetry import Environment, Window
 from gitops_mk.model.verdict import Reason, Verdict
+from tests.support import make
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 OVERLAY = "overlays/demo/kustomization.yaml"
@@ -54,7 +54,10 @@ class TestComponent:
         merged = {**BASE, **component.render(make.plan(), BASE)}
         again = make.plan(changes=(make.change("dataloader_num_workers", 4, 8),), knobs={"dataloader_num_workers": 8})
         files = component.render(again, merged)
-        assert sorted(files) == ["overlays/demo/modekeeper/trainer.knobs.yaml", "overlays/demo/modekeeper/trainer.plan.json"]
+        assert sorted(files) == [
+            "overlays/demo/modekeeper/trainer.knobs.yaml",
+            "overlays/demo/modekeeper/trainer.plan.json",
+        ]
 
     def test_second_workload_joins_the_component(self) -> None:
         other = make.REF.model_copy(update={"kind": "StatefulSet", "name": "server"})
@@ -118,7 +121,12 @@ class TestScript:
     def test_nothing_in_it_is_run(self, tmp_path: Path, name: str, namespace: str, reason: str) -> None:
         # Names that no API server takes can't come this far; the script must hold even if they did.
         item = PlanItem.model_construct(
-            apiVersion="apps/v1", kind="Deployment", namespace=namespace, name=name, patch=knob_patch({"a": 1}), reason=reason
+            apiVersion="apps/v1",
+            kind="Deployment",
+            namespace=namespace,
+            name=name,
+            patch=knob_patch({"a": 1}),
+            reason=reason,
         )
         [call] = self.run(kubectl_script((item,)), tmp_path)
         assert call[:3] == [f"--namespace={namespace}", "patch", f"deployment/{name}"]
@@ -144,7 +152,10 @@ class TestText:
         assert "<" not in safe.replace("\\<", "")
         assert "`" not in safe.replace("\\\\", "").replace("\\`", "")
 
-    @pytest.mark.parametrize(("value", "text"), [(0, "0"), (1234567, "1.23e+06"), (12.345, "12.3"), (0.00001, "1e-05"), (123.4, "123"), (0.5, "0.50")])
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [(0, "0"), (1234567, "1.23e+06"), (12.345, "12.3"), (0.00001, "1e-05"), (123.4, "123"), (0.5, "0.50")],
+    )
     def test_number(self, value: float, text: str) -> None:
         assert number(value) == text
 
@@ -162,13 +173,16 @@ def reviewed_plan(**over: Any) -> Any:
     )
     seen = make.observation(SignalName.STRAGGLER)
     signals = tuple(
-        s.model_copy(update={"evidence": evidence}) if s.classification is Classification.SIGNAL_FOUND else s for s in seen.signals
+        s.model_copy(update={"evidence": evidence}) if s.classification is Classification.SIGNAL_FOUND else s
+        for s in seen.signals
     )
     seen = seen.model_copy(
         update={
             "signals": signals,
             "environment": Environment(notes=("the clock went [backwards](http://x)",)),
-            "window": Window(first_step=0, last_step=399, steps=400, first_ts="2026-03-01T11:00:00Z", last_ts="2026-03-01T11:10:00Z"),
+            "window": Window(
+                first_step=0, last_step=399, steps=400, first_ts="2026-03-01T11:00:00Z", last_ts="2026-03-01T11:10:00Z"
+            ),
         }
     )
     return make.plan(observation=seen, **over)

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.support import make
 
 from gitops_mk.errors import ConfigError, InputError, IntegrityError, PeerError
 from gitops_mk.model import permit as permits
@@ -28,10 +27,17 @@ from gitops_mk.model.telemetry import IngestCounts
 from gitops_mk.model.times import format_time, from_epoch, parse_time
 from gitops_mk.model.verdict import Reason, Verdict
 from gitops_mk.model.workload import WorkloadRef
+from tests.support import make
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(st.characters(codec="utf-8"), max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.text(st.characters(codec="utf-8"), max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 
@@ -110,7 +116,9 @@ class TestKnobs:
 
 
 class TestWorkload:
-    @pytest.mark.parametrize("name", ["", "A", "a b", "-a", "a.", "a..b", "../x", "$(id)", "a\nb", "a" * 201, "--option", 'a"b'])
+    @pytest.mark.parametrize(
+        "name", ["", "A", "a b", "-a", "a.", "a..b", "../x", "$(id)", "a\nb", "a" * 201, "--option", 'a"b']
+    )
     def test_bad_names_are_refused(self, name: str) -> None:
         with pytest.raises(ValidationError):
             WorkloadRef(namespace="ml", kind="Deployment", name=name)
@@ -175,7 +183,14 @@ class TestPolicy:
         ],
     )
     def test_incoherent_passports(self, over: dict[str, Any], said: str) -> None:
-        data = {"schema_version": "passport.v0", "id": "x", "allowed_chords": [], "allowed_knobs": [], "knobs": {}, **over}
+        data = {
+            "schema_version": "passport.v0",
+            "id": "x",
+            "allowed_chords": [],
+            "allowed_knobs": [],
+            "knobs": {},
+            **over,
+        }
         with pytest.raises(InputError, match=said):
             Passport.parse(data, what="p")
 
@@ -186,7 +201,24 @@ class TestPolicy:
 
 class TestSettings:
     @pytest.mark.parametrize(
-        "path", ["", "/a", "../a", "a/../b", "a//b", "-a", "~a", "a\\b", "a\nb", "./a", ".git/x", "a/.GIT/b", "..", "a\0b", "a*"]
+        "path",
+        [
+            "",
+            "/a",
+            "../a",
+            "a/../b",
+            "a//b",
+            "-a",
+            "~a",
+            "a\\b",
+            "a\nb",
+            "./a",
+            ".git/x",
+            "a/.GIT/b",
+            "..",
+            "a\0b",
+            "a*",
+        ],
     )
     def test_unsafe_paths(self, path: str) -> None:
         with pytest.raises(ValueError, match="path|form|leaves"):
@@ -221,7 +253,10 @@ class TestPlan:
     def test_digest_is_of_the_decision(self) -> None:
         one = make.plan()
         assert one.digest == one.compute_digest()
-        assert make.plan(created_at="2030-01-01T00:00:00Z", rationale="other", observation=make.observation()).digest == one.digest
+        assert (
+            make.plan(created_at="2030-01-01T00:00:00Z", rationale="other", observation=make.observation()).digest
+            == one.digest
+        )
         assert make.plan(knobs={"dataloader_num_workers": 4, "concurrency": 8}).digest != one.digest
         assert make.plan(policy=make.digests(passport_id="safe")).digest != one.digest
         assert one.action().changes == one.changes
@@ -291,7 +326,10 @@ class TestPlan:
     def test_bad_values(self, value: Any) -> None:
         good = plan_item(make.action(), "why").plain()
         annotations = {annotation_key("a"): value}
-        good["patch"] = {"metadata": {"annotations": annotations}, "spec": {"template": {"metadata": {"annotations": annotations}}}}
+        good["patch"] = {
+            "metadata": {"annotations": annotations},
+            "spec": {"template": {"metadata": {"annotations": annotations}}},
+        }
         with pytest.raises(InputError, match="decimal integer in quotes"):
             PlanItem.parse(good, what="item")
 
@@ -300,10 +338,18 @@ class TestGateValues:
     def test_newest_check(self) -> None:
         def check(commit: str, conclusion: Any) -> Check:
             return Check(
-                name=VERIFY_CHECK, commit=commit, base=make.SHA_A, plan_digest=None, conclusion=conclusion, summary="s", at=format_time(make.NOW)
+                name=VERIFY_CHECK,
+                commit=commit,
+                base=make.SHA_A,
+                plan_digest=None,
+                conclusion=conclusion,
+                summary="s",
+                at=format_time(make.NOW),
             )
 
-        pr = make.pull_request(checks=(check(make.SHA_B, "success"), check(make.SHA_B, "failure"), check(make.SHA_C, "success")))
+        pr = make.pull_request(
+            checks=(check(make.SHA_B, "success"), check(make.SHA_B, "failure"), check(make.SHA_C, "success"))
+        )
         newest = pr.newest_check(VERIFY_CHECK, make.SHA_B)
         assert newest is not None
         assert newest.conclusion == "failure"
@@ -311,7 +357,9 @@ class TestGateValues:
 
     def test_outcome(self) -> None:
         no = Verdict.block("s", Reason.SCOPE_VIOLATION, "why")
-        outcome = VerifyOutcome(ok=False, base="a", head="b", tree=None, plan_digest=None, workload=None, steps=(Verdict.allow("r"), no))
+        outcome = VerifyOutcome(
+            ok=False, base="a", head="b", tree=None, plan_digest=None, workload=None, steps=(Verdict.allow("r"), no)
+        )
         assert (outcome.reason, outcome.message) == (Reason.SCOPE_VIOLATION, "why")
         good = outcome.model_copy(update={"steps": (Verdict.allow("r"),)})
         assert (good.reason, good.message) == (None, "")
