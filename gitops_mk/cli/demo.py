@@ -27,7 +27,7 @@ def demo(topic: str, out: Path | None, pace: float | None, keep: bool) -> None:
     burst         storage that hiccups, absorbed by deeper queues
     safety-gates  what the gate blocks, with reason and exit code
     sales         the whole story, for somebody watching
-    """
+    """  # noqa: D301 - click wants the backspace character
     from gitops_mk.demo.run import run_demo
 
     folder = out if out is not None else Path("report") / f"_demo_{topic.replace('-', '_')}"

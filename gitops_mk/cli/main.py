@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from gitops_mk._version import __version__
-from gitops_mk.errors import EXIT_BAD_INPUT, MkError
+from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED, MkError
 
 INTERRUPTED = 130
 
@@ -99,11 +99,18 @@ def run(argv: Sequence[str]) -> int:
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         return _interrupted()
-    except BrokenPipeError:
-        # The reader went away (`mk … | head`): not our error, and nothing more can be printed.
-        sys.stderr.close()
-        return 0
+    except OSError as exc:
+        if isinstance(exc, BrokenPipeError):
+            return _reader_gone()
+        tell(f"{exc.filename or 'the system'}: {exc.strerror or exc}", "a disk that is full, or a right that is missing?")
+        return EXIT_FAILED
     return result if isinstance(result, int) else 0
+
+
+def _reader_gone() -> int:
+    """The reader went away (`mk … | head`): not our error, and nothing more can be printed."""
+    sys.stderr.close()
+    return 0
 
 
 def _interrupted() -> int:

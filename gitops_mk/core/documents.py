@@ -5,21 +5,15 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from gitops_mk.core.yamltree import Document, YamlLimits, read_stream
 from gitops_mk.errors import ConfigError, InputError
 from gitops_mk.model.base import Frozen, describe_validation
 from gitops_mk.model.canonical import dumps_canonical, loads_strict
 
 T = TypeVar("T", bound=Frozen)
 
-MAX_BYTES = 256 * 1024
-MAX_NODES = 20_000
-MAX_DEPTH = 32
-
-_TAG = "tag:yaml.org,2002:"
+LIMITS = YamlLimits()
 
 
 def parse_json(model: type[T], text: bytes, *, what: str) -> T:
@@ -28,96 +22,83 @@ def parse_json(model: type[T], text: bytes, *, what: str) -> T:
         data = loads_strict(text, what=what)
     except InputError as exc:
         raise ConfigError(exc.message) from exc
-    return _validate(model, data, text, what)
+    try:
+        return model.model_validate_json(dumps_canonical(data))
+    except ValidationError as exc:
+        # JSON is YAML, so the line of a field is found in the same way.
+        raise _invalid(exc, _document(text, what), what) from exc
 
 
 def parse_yaml(model: type[T], text: bytes, *, what: str) -> T:
     """Read plain YAML (one document, no tags, anchors or duplicate keys) into `model`. Raises ConfigError."""
-    node = _compose(text, what)
-    return _validate(model, {} if node is None else _plain(node, what, MAX_DEPTH, [0]), text, what)
-
-
-def _validate(model: type[T], data: Any, text: bytes, what: str) -> T:
+    document = _document(text, what)
+    data = {} if document is None else _plain(document, 0, what)
     try:
         return model.model_validate_json(dumps_canonical(data))
     except ValidationError as exc:
-        line = _line(_compose(text, what), exc.errors(include_url=False)[0]["loc"])
-        raise ConfigError(f"{what}{line}: {describe_validation(exc)}") from exc
+        raise _invalid(exc, document, what) from exc
 
 
-def _compose(text: bytes, what: str) -> Node | None:
-    if len(text) > MAX_BYTES:
-        raise ConfigError(f"{what}: {len(text)} bytes, expected at most {MAX_BYTES}")
+def _document(text: bytes, what: str) -> Document | None:
     try:
-        node: Node | None = YAML(typ="rt", pure=True).compose(text.decode("utf-8"))
-    except UnicodeDecodeError as exc:
-        raise ConfigError(f"{what}: not UTF-8 at byte {exc.start}, expected text") from exc
-    except (YAMLError, RecursionError, ValueError) as exc:
-        where, problem = "", "no valid YAML"
-        if isinstance(exc, MarkedYAMLError):
-            problem = exc.problem or problem
-            where = f" line {exc.problem_mark.line + 1}" if exc.problem_mark else ""
-        raise ConfigError(f"{what}{where}: {problem}") from exc
-    return node
+        documents = read_stream(text, what=what, limits=LIMITS).documents
+    except InputError as exc:
+        raise ConfigError(exc.message) from exc
+    if len(documents) > 1:
+        raise ConfigError(f"{what} line {documents[1].events[0].line}: a second document, expected one")
+    return documents[0] if documents else None
 
 
-def _plain(node: Node, what: str, depth: int, count: list[int]) -> Any:
-    """Plain data by the JSON schema of YAML 1.2 (section 10.2): what both readers of the file must agree on."""
-    count[0] += 1
-    at = f"{what} line {node.start_mark.line + 1}"
-    if depth < 0 or count[0] > MAX_NODES:
-        raise ConfigError(f"{at}: too deep or too large, expected at most {MAX_DEPTH} levels and {MAX_NODES} values")
-    if node.anchor is not None:
+def _plain(document: Document, index: int, what: str) -> Any:
+    """Plain data by the JSON schema of YAML 1.2 (section 10.2): what every reader of the file must agree on."""
+    event = document.events[index]
+    at = f"{what} line {event.line}"
+    if event.kind == "alias" or event.anchor is not None:
         raise ConfigError(f"{at}: anchors and aliases are not read here, expected plain values")
-    if isinstance(node, MappingNode):
-        data: dict[str, Any] = {}
-        for key, value in node.value:
-            if not isinstance(key, ScalarNode):
-                raise ConfigError(f"{at}: a key that is no text")
-            if key.value in data:
-                raise ConfigError(f"{what} line {key.start_mark.line + 1}: key {key.value!r} stands twice")
-            data[key.value] = _plain(value, what, depth - 1, count)
-        return data
-    if isinstance(node, SequenceNode):
-        return [_plain(item, what, depth - 1, count) for item in node.value]
-    if not isinstance(node, ScalarNode):
-        raise ConfigError(f"{at}: expected a value, a list or a mapping")
-    return _scalar(str(node.tag), node.value, node.style, at)
+    if event.tag is not None:
+        raise ConfigError(f"{at}: tag {event.tag!r} is not read here, expected plain values")
+    children = document.children(index) if event.kind in ("map", "seq") else []
+    if event.kind == "seq":
+        return [_plain(document, child, what) for child in children]
+    if event.kind == "map":
+        keys = [_plain(document, child, what) for child in children[::2]]
+        if any(not isinstance(key, str) for key in keys):
+            raise ConfigError(f"{at}: a key that is no text")
+        return dict(zip(keys, (_plain(document, child, what) for child in children[1::2]), strict=True))
+    return _scalar(event.type, event.value, at)
 
 
-def _scalar(tag: str, text: str, style: str | None, at: str) -> Any:
-    if style is not None or tag == f"{_TAG}str":
-        if not tag.startswith(f"{_TAG}str"):
-            raise ConfigError(f"{at}: tag {tag!r} is not read here")
-        return text
-    if tag == f"{_TAG}null":
+def _scalar(kind: str, text: str, at: str) -> Any:
+    if kind == "null":
         return None
-    if tag == f"{_TAG}bool" and text in ("true", "false"):
+    if kind == "bool" and text in ("true", "false"):
         return text == "true"
-    if tag == f"{_TAG}int" and text.lstrip("-").isdecimal() and str(int(text)) == text:
+    if kind == "int" and text.lstrip("-").isdecimal():
         return int(text)
-    if tag == f"{_TAG}float":
-        try:
-            return float(text)
-        except ValueError:
-            pass
+    if kind == "float":
+        return float(text)
+    if kind == "str":
+        return text
     raise ConfigError(f"{at}: {text!r} can be read in more than one way; put it in quotes or write it plainly")
 
 
-def _line(node: Node | None, loc: tuple[int | str, ...]) -> str:
-    """` line N` of the deepest part of `loc` that stands in the file."""
-    if node is None:
-        return ""
-    line = node.start_mark.line
+def _invalid(exc: ValidationError, document: Document | None, what: str) -> ConfigError:
+    line = "" if document is None else f" line {_line(document, exc.errors(include_url=False)[0]['loc'])}"
+    return ConfigError(f"{what}{line}: {describe_validation(exc)}")
+
+
+def _line(document: Document, loc: tuple[int | str, ...]) -> int:
+    """The line of the deepest part of `loc` that stands in the file."""
+    index, line = 0, document.events[0].line
     for part in loc:
-        child: Node | None = None
-        if isinstance(node, MappingNode):
-            child = next((v for k, v in node.value if k.value == part), None)
-            line = next((k.start_mark.line for k, v in node.value if k.value == part), line)
-        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            line = child.start_mark.line
-        if child is None:
+        kind = document.events[index].kind
+        children = document.children(index) if kind in ("map", "seq") else []
+        if kind == "map":
+            pairs = list(zip(children[::2], children[1::2], strict=True))
+            found = next((pair for pair in pairs if document.events[pair[0]].value == part), None)
+        else:
+            found = (children[part],) * 2 if isinstance(part, int) and part < len(children) else None
+        if found is None:
             break
-        node = child
-    return f" line {line + 1}"
+        line, index = document.events[found[0]].line, found[1]
+    return line

@@ -26,10 +26,10 @@ READ_S_A_SAMPLE = 0.125e-3
 JITTER = 0.03
 SLOW_LOADER = 1
 SLOW_READ_S_A_SAMPLE = 1.75e-3
-HICCUP_S = (0.215, 0.24)
+HICCUP_S = (0.31, 0.35)
 # At least, more on average, and at most so much apart: off every cadence.
-HICCUP_GAP_S = (0.3, 0.5, 4.0)
-HICCUP_FACTOR = 14.0
+HICCUP_GAP_S = (0.35, 0.4, 4.0)
+HICCUP_FACTOR = 11.0
 # Room for activations, in microbatches of 32 samples: ample at first, then less and less for more than half of one.
 ROOM_AT_FIRST = 1.25
 ROOM_AT_LAST = 0.55

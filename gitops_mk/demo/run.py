@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -42,13 +43,14 @@ def _sales(out: Path, tools: Tools, narrator: Narrator) -> None:
 
 
 def _prepare(out: Path, *, keep: bool) -> None:
-    if out.exists() and any(out.iterdir()) and not keep:
-        if not (out / MARKER).is_file():
-            raise InputError(
-                f"{out} holds something that no demo made", hint="choose an empty folder with --out, or use --keep"
-            )
-        shutil.rmtree(out)
     try:
+        filled = out.exists() and any(out.iterdir())
+        if filled and not keep:
+            if not (out / MARKER).is_file():
+                raise InputError(
+                    f"{out} holds something that no demo made", hint="choose an empty folder with --out, or use --keep"
+                )
+            shutil.rmtree(out)
         out.mkdir(parents=True, exist_ok=True)
         (out / MARKER).touch()
     except OSError as exc:
@@ -65,8 +67,13 @@ def _look_next(topic: str, out: Path, narrator: Narrator, seconds: float) -> Non
         where = shlex.quote(str(repo))
         narrator.say("")
         narrator.say("look next:")
-        narrator.say(f"  mk pr show 1 --repo {where}")
-        narrator.say(f"  mk pr diff 1 --repo {where}")
+        narrator.say(f"  {_mk()} pr show 1 --repo {where}")
+        narrator.say(f"  {_mk()} pr diff 1 --repo {where}")
         narrator.say(f"  git -C {where} log --stat main")
-        if topic not in ("safety-gates",):
-            narrator.say(f"  mk rollback --pr 1 --repo {where}")
+        if topic != "safety-gates":
+            narrator.say(f"  {_mk()} rollback --pr 1 --repo {where}")
+
+
+def _mk() -> str:
+    """How this very command is called from here."""
+    return "mk" if shutil.which("mk") else shlex.quote(sys.argv[0])

@@ -113,8 +113,8 @@ class TestReadOnly:
         assert load(Path("o/policy_bundle_latest.json"))["schema_version"] == "policy_bundle.v1"
         trace = [json.loads(line) for line in Path("o/decision_trace_latest.jsonl").read_text().splitlines()]
         assert {e["schema_version"] for e in trace} == {"decision_trace_event.v0"}
-        assert [e["event"] for e in trace][0] == "inputs"
-        assert [e["event"] for e in trace][-1] == "outcome"
+        assert trace[0]["event"] == "inputs"
+        assert trace[-1]["event"] == "outcome"
 
     def test_every_chord_keeps_the_global_batch(self, mk: Mk) -> None:
         for policy in ("chord", "scalar"):
@@ -517,7 +517,7 @@ class TestHelp:
         from gitops_mk.cli.main import cli
 
         for name in COMMANDS:
-            command = cli.get_command(click.Context(cli), name)  # type: ignore[attr-defined]
+            command = cli.get_command(click.Context(cli), name)
             assert command is not None
             assert command.name == name
 

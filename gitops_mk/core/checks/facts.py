@@ -11,7 +11,7 @@ from gitops_mk.core import yamldocs
 from gitops_mk.core.policy import Policy
 from gitops_mk.core.render.component import plan_path
 from gitops_mk.errors import InputError
-from gitops_mk.model.change import AppliedChange
+from gitops_mk.model.change import AppliedChange, PullRequest
 from gitops_mk.model.git import CommitInfo, PathChange
 from gitops_mk.model.knob import knobs_from_annotations
 from gitops_mk.model.passport import Passport
@@ -31,6 +31,7 @@ class Facts:
 
     `changes` and `head_files` are that tree's against the base's. `special` are the paths, in either, that are links or
     submodules. A failed build or a missing target carries its words in `…_error`. `policy` is the base's own.
+    `prs` are all pull requests, which say what people hold and released; None where there is no forge to ask, as in CI.
     """
 
     base: str
@@ -51,6 +52,7 @@ class Facts:
     target: PatchTarget | None = None
     target_error: str = ""
     applied: tuple[AppliedChange, ...] = ()
+    prs: tuple[PullRequest, ...] | None = None
 
     @cached_property
     def workload(self) -> WorkloadSettings | None:

@@ -10,6 +10,7 @@ from gitops_mk.core.documents import parse_json, parse_yaml
 from gitops_mk.core.policy import BuiltIn, load_passport, load_policy
 from gitops_mk.errors import ConfigError
 from gitops_mk.model.chord import ChordCatalog
+from gitops_mk.model.license import LicensePayload
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.settings import CONFIG_PATH, RepoSettings
 
@@ -80,12 +81,14 @@ def test_odd_files() -> None:
     with pytest.raises(ConfigError, match="not UTF-8 at byte 0"):
         settings(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="bytes, expected at most"):
-        settings(b"#" * (documents.MAX_BYTES + 1))
-    with pytest.raises(ConfigError, match="too deep"):
+        settings(b"#" * (documents.LIMITS.max_bytes + 1))
+    with pytest.raises(ConfigError, match="nested deeper than 32"):
         settings(b"workloads: " + b"[" * 40 + b"]" * 40)
     with pytest.raises(ConfigError):
         settings(b"workloads: " + b"[" * 5000)
-    with pytest.raises(ConfigError, match="too large"):
+    with pytest.raises(ConfigError, match="expected plain values"):
+        settings(b"defaults: &a {passport: pilot}\nforge: *a\n")
+    with pytest.raises(ConfigError, match="more than 20000 nodes"):
         settings(b"workloads: [" + b"1," * 20_001 + b"]")
     with pytest.raises(ConfigError, match="config.yaml"):
         settings(b"version: v1\x00\n")
@@ -112,6 +115,12 @@ def test_json_too() -> None:
         parse_json(ChordCatalog, b'{"a": 1, "a": 2}', what="c.json")
 
 
+def test_a_choice_of_types_names_the_line_of_the_value() -> None:
+    text = b'{"schema_version": "license.v1", "org": "o", "issued_at": 1, "expires_at": 2, "entitlements": [],\n"bindings": {"x":\n5}}'
+    with pytest.raises(ConfigError, match="l.json line 2: bindings.x"):
+        parse_json(LicensePayload, text, what="l.json")
+
+
 class TestPolicy:
     def files(self, **more: bytes) -> dict[str, bytes]:
         return {CONFIG_PATH: GOOD, **more}
@@ -130,7 +139,7 @@ class TestPolicy:
 
     def test_none(self) -> None:
         with pytest.raises(ConfigError, match="not on the base branch"):
-            load_policy({}.get, built_in())
+            load_policy(lambda path: None, built_in())
 
     def test_own_catalog(self) -> None:
         files = self.files(**{CONFIG_PATH: GOOD + b"catalog: c.json\n"})
@@ -147,4 +156,4 @@ class TestPolicy:
 
     def test_unknown_passport(self) -> None:
         with pytest.raises(ConfigError, match="neither built in nor at"):
-            load_passport("nope", {}.get, BuiltIn(catalog=b"", passports={}))
+            load_passport("nope", lambda path: None, BuiltIn(catalog=b"", passports={}))

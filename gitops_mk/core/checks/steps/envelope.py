@@ -40,8 +40,9 @@ def check(facts: Facts) -> Verdict:
                 stable_intervals=plan.stable_intervals,
                 approve_advanced=plan.approved_advanced,
                 applied=mine,
-                holds=holds((), mine, {plan.workload.key: facts.base_knobs}, identity=identity)
-                if plan.rollback_of is None
+                # Whether a hold was released, pull requests alone can tell.
+                holds=holds(facts.prs, mine, {plan.workload.key: facts.base_knobs}, identity=identity)
+                if plan.rollback_of is None and facts.prs is not None
                 else (),
                 rollback=rollback,
             )
