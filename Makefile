@@ -5,9 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= report/_demo
-# Where make put a kustomize of its own (only when none is on the PATH).
-TOOLS := $(CURDIR)/$(VENV)/tools
-export PATH := $(PATH):$(TOOLS)
+# Last, so that a kustomize or kubectl of yours comes before the one that make may have put there.
+export PATH := $(PATH):$(abspath $(BIN))
 
 .PHONY: help demo test lint bench docs lock install build clean
 help:
@@ -23,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "ERROR: $(PYTHON) can't make a virtual environment" >&2; echo "hint: on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
-	$(BIN)/python -m gitops_mk.adapters.kustomize_install --into $(TOOLS)
+	$(BIN)/python -m gitops_mk.adapters.kustomize_install --into $(BIN)
 	@touch $@
 
 demo: $(STAMP)

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -59,13 +60,18 @@ def is_kubectl(path: str) -> bool:
 
 
 def find_command(env: Mapping[str, str] | None = None) -> Command:
-    """The first usable of `$MODEKEEPER_KUSTOMIZE`, `kustomize` and `kubectl`. Raises ManifestError when none is."""
+    """The first usable of `$MODEKEEPER_KUSTOMIZE`, `kustomize` and `kubectl`. Raises ManifestError when none is.
+
+    Without `env` it is this process's own, and the folder of its Python is searched last: `make` puts a kustomize there.
+    """
+    own = [] if env is not None else [str(Path(sys.executable).parent)]
     env = os.environ if env is None else env
     named = env.get(ENV_COMMAND)
     if named:
         candidates = [named]
     else:
-        found = (shutil.which(name, path=env.get("PATH", "")) for name in ("kustomize", "kubectl"))
+        path = os.pathsep.join([env.get("PATH", ""), *own])
+        found = (shutil.which(name, path=path) for name in ("kustomize", "kubectl"))
         candidates = [path for path in found if path]
     complaints = []
     for path in candidates:
