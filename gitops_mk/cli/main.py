@@ -102,7 +102,9 @@ def run(argv: Sequence[str]) -> int:
     except OSError as exc:
         if isinstance(exc, BrokenPipeError):
             return _reader_gone()
-        tell(f"{exc.filename or 'the system'}: {exc.strerror or exc}", "a disk that is full, or a right that is missing?")
+        tell(
+            f"{exc.filename or 'the system'}: {exc.strerror or exc}", "a disk that is full, or a right that is missing?"
+        )
         return EXIT_FAILED
     return result if isinstance(result, int) else 0
 

@@ -116,7 +116,9 @@ class FileSource:
             stream.close()
             return gzip.open(path)
         except ValueError as exc:
-            raise TelemetryError(f"{self._path!r} is no path: {exc}", hint="name one JSONL or CSV file with --path") from exc
+            raise TelemetryError(
+                f"{self._path!r} is no path: {exc}", hint="name one JSONL or CSV file with --path"
+            ) from exc
         except FileNotFoundError as exc:
             raise TelemetryError(
                 f"{self._path}: no such file",
