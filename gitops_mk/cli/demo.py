@@ -15,7 +15,7 @@ TOPICS = ("straggler", "drift", "burst", "sales", "safety-gates")
 @click.argument("topic", type=click.Choice(TOPICS), default="straggler")
 @click.option("--out", type=PATH, help="Folder for all it makes. Default: report/_demo_TOPIC.")
 @click.option(
-    "--pace", type=click.FloatRange(0, 60), help="Seconds to rest on each step. Default: 4 for sales, else 0."
+    "--pace", type=click.FloatRange(0, 60), help="Seconds to rest on each step. Default: 8 for sales, else 0."
 )
 @click.option("--keep", is_flag=True, help="Go on in the folder as it is, instead of starting afresh.")
 def demo(topic: str, out: Path | None, pace: float | None, keep: bool) -> None:
@@ -31,4 +31,4 @@ def demo(topic: str, out: Path | None, pace: float | None, keep: bool) -> None:
     from gitops_mk.demo.run import run_demo
 
     folder = out if out is not None else Path("report") / f"_demo_{topic.replace('-', '_')}"
-    run_demo(topic, folder, pace=pace if pace is not None else 4.0 if topic == "sales" else 0.0, keep=keep)
+    run_demo(topic, folder, pace=pace if pace is not None else 8.0 if topic == "sales" else 0.0, keep=keep)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markdown import Markdown
+from rich.padding import Padding
 from rich.table import Table
 
 
@@ -33,6 +35,12 @@ class Narrator:
         """A sentence for somebody watching; left out when nobody is given time to read it."""
         if self.pace:
             self.console.print(f"   {text}", style="italic", markup=False)
+            self._rest()
+
+    def quote(self, text: str) -> None:
+        """Markdown as somebody would read it; left out when nobody is given time to read it."""
+        if self.pace:
+            self.console.print(Padding(Markdown(text), (1, 0, 0, 3)), soft_wrap=False)
             self._rest()
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

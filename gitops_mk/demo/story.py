@@ -97,6 +97,7 @@ def _mend(
     narrator.say(f"#{pr.number} {pr.title}")
     for change in first.planned.plan.changes:
         narrator.say(f"  {change.knob}: {change.before} -> {change.after}")
+    narrator.quote(pr.body.split("### What merging does")[0])
     narrator.step("mk verify judges the pull request as CI would")
     verified = first.applied.verified
     for verdict in verified.steps if verified else ():
