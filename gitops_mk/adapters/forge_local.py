@@ -30,6 +30,10 @@ TRIES = 5
 _PR_REF = re.compile(re.escape(PR_REFS) + r"([1-9][0-9]{0,8})\Z")
 
 
+def _conflict(ref: str) -> ConflictError:
+    return ConflictError(f"{ref} was moved by somebody else at the same time", ref=ref)
+
+
 class LocalForge:
     """Branches and pull requests of one remote. Holds a private clone; `close` removes it."""
 
@@ -272,10 +276,12 @@ class LocalForge:
         """One atomic push. An answer that was lost on the way is made up for by looking at what came of it."""
         try:
             self._repo.push(self.remote, updates)
-        except ConflictError:
+        except ConflictError as exc:
             with suppress(ForgeError):
                 self.refresh()
-            raise
+            # Git names one of those that moved, whichever comes first in its own order; here it is the caller's.
+            moved = (ref for ref, (old, _) in updates.items() if self._repo.refs(ref).get(ref) != old)
+            raise _conflict(next(moved, exc.ref)) from exc
         except GitError as exc:
             if not (exc.retryable and self._took_effect(updates)):
                 raise ForgeError(

@@ -69,15 +69,20 @@ def _plain_http(url: str) -> bool:
 
 
 class GitRepo:
-    """One git directory. With `scratch`, new objects go there and the repository itself is never written to."""
+    """One git directory. With `scratch`, an empty one made there borrows its objects, and the repository is only read.
+
+    That also keeps the repository's own merge drivers and filters out of what is computed.
+    """
 
     def __init__(self, git_dir: Path, *, scratch: Path | None = None) -> None:
         self.git_dir = git_dir
-        self._env = _environment(git_dir)
+        self._env = self._refs_env = _environment(git_dir)
         if scratch is not None:
             scratch.mkdir(parents=True, exist_ok=True)
-            self._env["GIT_OBJECT_DIRECTORY"] = str(scratch)
-            self._env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = _quoted(_objects_dir(git_dir, self._env))
+            own = init_bare(scratch.resolve() / "objects.git")
+            _borrow(own.git_dir, git_dir)
+            shallow = _git_path(git_dir, "shallow")
+            self._env = _environment(own.git_dir) | ({"GIT_SHALLOW_FILE": str(shallow)} if shallow.exists() else {})
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -97,9 +102,10 @@ class GitRepo:
         """The commit that a branch name, ref or SHA means; None when there is none."""
         if not _REF.match(ref):
             raise InputError(f"{ref!r} is no git ref", hint="expected a branch, a tag or a commit SHA")
-        code, out = self.code(
-            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", ok=(0, 1, 128)
-        )
+        args = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        code, out = _run(args, self._refs_env, b"", (0, 1, 128))
+        if code and self._env is not self._refs_env:
+            code, out = _run(args, self._env, b"", (0, 1, 128))
         return out.decode().strip() if code == 0 else None
 
     def commit(self, sha: str) -> CommitInfo:
@@ -155,15 +161,17 @@ class GitRepo:
 
     def read(self, treeish: str, path: str, *, max_bytes: int = 1_048_576) -> bytes | None:
         """The bytes of a regular file; None when the path is not there. Raises GitError for links, folders and larger files."""
-        out = self.run("ls-tree", "-z", "--full-tree", "--end-of-options", treeish, path)
+        out = self.run("ls-tree", "-z", "--long", "--full-tree", "--end-of-options", treeish, path)
         head, _, name = out.split(b"\0")[0].partition(b"\t")
         # A trailing slash would list what is in a folder.
         if name != os.fsencode(path):
             return None
-        mode, kind, oid = head.decode().split(" ")
-        if kind != "blob" or mode not in ("100644", "100755"):
+        mode, _, oid, size = head.decode().split()
+        if mode not in ("100644", "100755"):
             raise GitError(f"{path} is not a regular file (mode {mode})")
-        return self.blobs([oid], max_bytes=max_bytes)[oid]
+        if int(size) > max_bytes:
+            raise GitError(f"{path}: {size} bytes, expected at most {max_bytes}")
+        return self.run("cat-file", "blob", oid)
 
     def blobs(self, oids: Sequence[str], *, max_bytes: int = MAX_BLOB) -> dict[str, bytes]:
         """The bytes of many blobs by one git process. Raises GitError for a missing or too large one."""
@@ -230,28 +238,39 @@ class GitRepo:
     def merge_tree(self, base: str, head: str) -> str | None:
         """The tree that merging `head` into `base` gives (git-merge-tree(1), `--write-tree`); None on a conflict."""
         code, out = self.code("merge-tree", "--write-tree", "--no-messages", "--end-of-options", base, head, ok=(0, 1))
+        if code and not is_oid(out.decode().split("\n")[0]):
+            raise GitError(f"{base[:40]!r} and {head[:40]!r} can't be merged: one of them is no commit")
         return out.decode().split("\n")[0].strip() if code == 0 else None
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Refs under a prefix, by full name."""
-        out = self.run("for-each-ref", "--format=%(objectname) %(refname)", "--end-of-options", prefix)
+        args = ("for-each-ref", "--format=%(objectname) %(refname)", "--end-of-options", prefix)
+        out = _run(args, self._refs_env, b"", (0,))[1]
         return {name: oid for oid, _, name in (line.partition(" ") for line in out.decode().splitlines())}
 
     # -- writing objects ---------------------------------------------------------------------------------------------
 
     def write_tree(self, base: str | None, files: Mapping[str, bytes | None]) -> str:
-        """A tree like `base` (None: empty) with these files put in, or taken out where None."""
+        """A tree like `base` (None: empty) with these files put in, or taken out where None.
+
+        Raises InputError for a path that git would leave out without a word: one that could leave the tree.
+        """
+        for path in files:
+            parts = path.split("/")
+            if not {"", ".", ".."}.isdisjoint(parts) or any(part.lower() == ".git" for part in parts) or "\0" in path:
+                raise InputError(f"{path!r} is no path inside a repository")
         with tempfile.TemporaryDirectory(prefix="mk-index-") as folder:
             env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
             if base is not None:
                 self.run("read-tree", "--end-of-options", base, env=env)
-            lines = []
-            for path, data in files.items():
-                if data is None:
-                    lines.append(b"0 " + b"0" * 40 + b"\t" + os.fsencode(path) + b"\0")
-                else:
-                    oid = self.run("hash-object", "-w", "--no-filters", "--stdin", stdin=data).strip()
-                    lines.append(b"100644 " + oid + b"\t" + os.fsencode(path) + b"\0")
+            put = {path: data for path, data in files.items() if data is not None}
+            blobs = [Path(folder) / str(number) for number in range(len(put))]
+            for blob, data in zip(blobs, put.values(), strict=True):
+                blob.write_bytes(data)
+            names = "".join(f"{blob}\n" for blob in blobs).encode()
+            oids = self.run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=names).split() if put else []
+            lines = [b"0 " + b"0" * 40 + b"\t" + os.fsencode(path) + b"\0" for path in files if path not in put]
+            lines += [b"100644 " + oid + b"\t" + os.fsencode(path) + b"\0" for path, oid in zip(put, oids, strict=True)]
             self.run("update-index", "-z", "--index-info", stdin=b"".join(lines), env=env)
             return self.run("write-tree", env=env).decode().strip()
 
@@ -320,13 +339,13 @@ def _rejections(out: bytes) -> list[str]:
 
 
 def _lost_ref(out: str, said: str) -> str | None:
-    """The ref whose lease was lost, by what git push said here and by what the server's transaction said there."""
-    for line in out.splitlines():
-        fields = line.split("\t")
-        if len(fields) == 3 and fields[0] == "!" and _lost_race(fields[2]):
-            return fields[1].rpartition(":")[2]
+    """A ref whose lease was lost, by what git push said here or by what the server's transaction said there."""
+    rejected = [line.split("\t") for line in out.splitlines() if line.startswith("!\t") and line.count("\t") == 2]
+    lost = next((names.rpartition(":")[2] for _, names, why in rejected if _lost_race(why)), None)
     server = re.search(r"cannot lock ref '(refs/[^']+)'", said)
-    return server[1] if server and "atomic transaction failed" in out else None
+    if lost is None and server and any(names.endswith(f":{server[1]}") for _, names, _ in rejected):
+        return server[1]
+    return lost
 
 
 def _failed(verb: str, said: str) -> GitError:
@@ -455,15 +474,19 @@ def open_private(folder: Path, remote: str, refspecs: Sequence[str], *, borrow: 
     check_remote(remote)
     repo = init_bare(folder / "repo.git")
     if borrow is not None and _is_complete(borrow):
-        alternates = repo.git_dir / "objects" / "info" / "alternates"
-        alternates.parent.mkdir(parents=True, exist_ok=True)
-        alternates.write_text(_quoted(_objects_dir(borrow, _environment(borrow))) + "\n")
+        _borrow(repo.git_dir, borrow)
     repo.fetch(remote, refspecs)
     return repo
 
 
-def _objects_dir(git_dir: Path, env: Mapping[str, str]) -> Path:
-    out = _run(("rev-parse", "--git-path", "objects"), {**env, "GIT_DIR": str(git_dir)}, b"", (0,))[1]
+def _borrow(git_dir: Path, lender: Path) -> None:
+    alternates = git_dir / "objects" / "info" / "alternates"
+    alternates.parent.mkdir(parents=True, exist_ok=True)
+    alternates.write_text(_quoted(_git_path(lender, "objects")) + "\n")
+
+
+def _git_path(git_dir: Path, name: str) -> Path:
+    out = _run(("rev-parse", "--git-path", name), _environment(git_dir), b"", (0,))[1]
     path = Path(os.fsdecode(out).removesuffix("\n"))
     return path if path.is_absolute() else (Path.cwd() / path).resolve()
 

@@ -98,8 +98,11 @@ def apply_pr(
         reason = _lost(forge, pr, exc)
         return Applied(False, pr, decision, reason=reason, message=exc.message, kill=kill, verified=verified)
     except ForgeError as exc:
-        said = f"the merge was asked for and not confirmed: {exc.message}"
-        return Applied(False, pr, decision, message=said, kill=kill, verified=verified, failed=True)
+        raise ForgeError(
+            f"the merge of #{pr.number} was asked for and not confirmed: {exc.message}",
+            hint=f"look at {forge.base_branch} before asking again: `mk apply` starts from what stands there",
+            retryable=exc.retryable,
+        ) from exc
     merged = forge.repo.commit(sha)
     if merged.tree != decision.permit.tree or merged.parents[:1] != (decision.permit.base_sha,):
         raise IntegrityError(

@@ -39,9 +39,10 @@ def verify_commits(
     built_in: BuiltIn,
     applied: tuple[AppliedChange, ...],
     now: datetime,
+    prs: tuple[PullRequest, ...] | None = None,
 ) -> VerifyOutcome:
     """Verify what merging `head` into `base` would do. Both are SHAs."""
-    return verify(gather(repo, base, head, builder=builder, built_in=built_in, applied=applied, now=now))
+    return verify(gather(repo, base, head, builder=builder, built_in=built_in, applied=applied, now=now, prs=prs))
 
 
 def gather(
@@ -53,6 +54,7 @@ def gather(
     built_in: BuiltIn,
     applied: tuple[AppliedChange, ...],
     now: datetime,
+    prs: tuple[PullRequest, ...] | None = None,
 ) -> Facts:
     """Everything the steps look at. What can't be had is told in the facts, so that a step can say no to it."""
     policy, policy_error = _policy(repo, base, built_in)
@@ -84,6 +86,7 @@ def gather(
         policy=policy,
         policy_error=policy_error,
         applied=applied,
+        prs=prs,
     )
     if facts.workload is None:
         return facts
@@ -139,6 +142,7 @@ def verify_pr(
         built_in=built_in,
         applied=forge.applied(),
         now=clock.now(),
+        prs=forge.list_prs(),
     )
 
 

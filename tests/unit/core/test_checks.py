@@ -217,6 +217,10 @@ class TestEnvelopeStep:
         other = make.applied(age_s=5, workload="ml/deployment-other")
         assert envelope.check(facts(applied=(other,))).allowed
 
+    def test_a_base_that_does_not_build(self) -> None:
+        given = facts(base_build=None, base_build_error="torn")
+        says(envelope.check, given, Reason.BUILD_FAILED, "not judged: base does not build: torn")
+
     def test_a_taken_back_change_is_held(self) -> None:
         old = make.applied(age_s=100_000)
         says(envelope.check, facts(applied=(old,), prs=()), Reason.HELD_BY_REVIEWER, "reverted")

@@ -18,6 +18,8 @@ def check(facts: Facts) -> Verdict:
     plan, policy, passport = facts.plan, facts.policy, facts.passport
     if plan is None or policy is None or passport is None:
         return Verdict.block(ID, Reason.PLAN_INVALID, "not judged: there is no plan, or no policy to judge it by")
+    if facts.base_build is None:
+        return Verdict.block(ID, Reason.BUILD_FAILED, f"not judged: base does not build: {facts.base_build_error}")
     rollback = undone(plan, facts.applied)
     if plan.rollback_of is not None and rollback is None:
         return Verdict.block(

@@ -1,0 +1,101 @@
+"""Two controllers on one repository, switched between at every call that touches the server: one change, merged once."""
+
+from __future__ import annotations
+
+import threading
+from random import Random
+from typing import Any
+
+import pytest
+
+from gitops_mk.adapters.killswitch import GateKillSwitch
+from gitops_mk.controller.propose import Outcome
+from gitops_mk.core.ledger import trailers
+from gitops_mk.errors import ConflictError
+from gitops_mk.model.change import TRAILER_DIGEST, PrState
+from gitops_mk.model.chord import Intent
+from tests.support.world import BRANCH, WRITES, HookedForge, World
+
+REMOTE = (*WRITES, "refresh")
+
+
+class Baton:
+    """Only who holds it runs; it is passed on at each remote call, to whom the schedule says."""
+
+    def __init__(self, seed: int, names: tuple[str, ...]) -> None:
+        self._random = Random(seed)
+        self._turn = {name: threading.Semaphore(0) for name in names}
+        self._running = list(names)
+
+    def start(self) -> None:
+        self._next()
+
+    def wait(self, name: str) -> None:
+        assert self._turn[name].acquire(timeout=60)
+
+    def switch(self, name: str) -> None:
+        self._next()
+        self.wait(name)
+
+    def leave(self, name: str) -> None:
+        self._running.remove(name)
+        self._next()
+
+    def _next(self) -> None:
+        if self._running:
+            self._turn[self._random.choice(self._running)].release()
+
+
+def controller(world: World, forge: Any, chord: Intent) -> None:
+    """Plan, propose, verify, apply; a lost race ends the turn, and the next one starts from what stands then."""
+    for _ in range(2):
+        try:
+            if world.state(forge).applied:
+                return
+            proposal = world.propose(forge, world.plan(forge, chord))
+            if proposal.pr is None or proposal.outcome is Outcome.PAUSED:
+                continue
+            world.verify(forge, proposal.pr.number)
+            world.apply(forge, proposal.pr.number, kill=GateKillSwitch(forge))
+        except ConflictError:
+            continue
+
+
+@pytest.mark.parametrize("other", [Intent.INPUT_STRAGGLER, Intent.BURST_ABSORB], ids=["same plan", "another plan"])
+@pytest.mark.parametrize("seed", range(3))
+def test_two_controllers_make_one_change(world: World, seed: int, other: Intent) -> None:
+    baton = Baton(seed, ("one", "two"))
+    failed: list[BaseException] = []
+
+    def run(name: str, chord: Intent) -> None:
+        baton.wait(name)
+        try:
+            forge = HookedForge(world.forge(), before=lambda call: baton.switch(name) if call in REMOTE else None)
+            controller(world, forge, chord)
+        except BaseException as exc:  # noqa: BLE001 - told in the main thread
+            failed.append(exc)
+        finally:
+            baton.leave(name)
+
+    threads = [
+        threading.Thread(target=run, args=("one", Intent.INPUT_STRAGGLER)),
+        threading.Thread(target=run, args=("two", other)),
+    ]
+    for thread in threads:
+        thread.start()
+    baton.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+    ours = [c for c in world.server.log("main") if TRAILER_DIGEST in trailers(c.message)]
+    prs = world.forge().list_prs()
+    merged = [pr for pr in prs if pr.state is PrState.MERGED]
+    assert len(ours) == len(merged) <= 1
+    assert sum(pr.state is PrState.OPEN for pr in prs) <= 1
+    assert len([ref for ref in world.refs() if ref.startswith("refs/heads/modekeeper/")]) <= 1
+    # Whatever was left half done, one undisturbed turn brings to the same end.
+    if not merged:
+        controller(world, world.forge(), Intent.INPUT_STRAGGLER)
+        assert len(world.state(world.forge()).applied) == 1
+        assert f"refs/heads/{BRANCH}" not in world.refs()
