@@ -74,7 +74,11 @@ class Repo(Protocol):
         ...
 
     def files(self, treeish: str) -> Mapping[str, bytes]:
-        """Every regular file of a tree, by path; links and submodules are left out. Raises GitError when it is too large."""
+        """Every regular file of a tree, by path; links and submodules are left out.
+
+        A file that is too large to read has other bytes in its place, which no reader takes. Raises GitError for a tree
+        that is too large altogether.
+        """
         ...
 
     def diff(self, base: str, head: str) -> tuple[PathChange, ...]:

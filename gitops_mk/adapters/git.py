@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gitops_mk.adapters.leftout import LeftOut
 from gitops_mk.core.ledger import applied_change, trailers
 from gitops_mk.errors import ConflictError, GitError, InputError
 from gitops_mk.model.change import TRAILER_DIGEST, AppliedChange, Person
@@ -22,6 +23,8 @@ from gitops_mk.model.git import CommitInfo, PathChange, TreeEntry
 TIMEOUT_S = 120.0
 MAX_BLOB = 4 * 1024 * 1024
 MAX_TREE_BYTES = 256 * 1024 * 1024
+# Where a tree is larger than that, its large files are left out first: manifests are small.
+_SMALLER_LIMITS = (1024 * 1024, 256 * 1024, 64 * 1024)
 MIN_VERSION = (2, 38)  # merge-tree --write-tree
 
 _PASSED_ON = (
@@ -36,7 +39,9 @@ _PASSED_ON = (
     "no_proxy",
     "NO_PROXY",
 )
-_REF = re.compile(r"^[^\x00-\x20\x7f~^:?*\[\\-][^\x00-\x20\x7f~^:?*\[\\]{0,250}\Z")
+_REF = re.compile(
+    r"(?!.*\.\.)[^\x00-\x20\x7f~^:?*\[\\-][^\x00-\x20\x7f~^:?*\[\\]{0,250}([~^][0-9]{0,6}){0,16}\Z"  # HEAD~2, v1^2~3
+)
 _SECRET_URL = re.compile(r"(\w+://)[^/\s]*@")
 _REMOTE = re.compile(
     r"^((https://|ssh://|[A-Za-z0-9._][A-Za-z0-9._-]*@[A-Za-z0-9.][A-Za-z0-9.-]*:)[^\x00-\x20\x7f]+|(file://)?/[^\x00-\x1f\x7f]*)\Z"
@@ -99,9 +104,9 @@ class GitRepo:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def resolve(self, ref: str) -> str | None:
-        """The commit that a branch name, ref or SHA means; None when there is none."""
+        """The commit that a branch name, ref or SHA means, with `~N` and `^N` after it or not; None when there is none."""
         if not _REF.match(ref):
-            raise InputError(f"{ref!r} is no git ref", hint="expected a branch, a tag or a commit SHA")
+            raise InputError(f"{ref!r} is no git ref", hint="expected a branch, a tag, a commit SHA, or such as HEAD~1")
         args = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
         code, out = _run(args, self._refs_env, b"", (0, 1, 128))
         if code and self._env is not self._refs_env:
@@ -138,7 +143,7 @@ class GitRepo:
         A merge made by hand has no trailers of ours in its own message: then its second parent's count.
         """
         found = []
-        for commit in self.log(tip, first_parent=True, limit=2000):
+        for commit in self.log(tip, first_parent=True, limit=20_000):
             if commit.time < since:
                 break
             message = commit.message
@@ -196,10 +201,27 @@ class GitRepo:
         return tuple(_parse_batch(self.run("cat-file", "--batch", stdin=names))) if commits else ()
 
     def files(self, treeish: str) -> dict[str, bytes]:
-        """Every regular file of a tree, by path; links and submodules are left out."""
-        entries = [e for e in self.tree(treeish) if e.mode in ("100644", "100755")]
-        blobs = self.blobs([e.oid for e in entries])
-        return {e.path: blobs[e.oid] for e in entries}
+        """Every regular file of a tree, by path; links and submodules are not in it.
+
+        For a file larger than MAX_BLOB (a smaller limit where the tree has more than MAX_TREE_BYTES) a `LeftOut` stands.
+        """
+        sizes: dict[str, int] = {}
+        found: list[tuple[str, str]] = []
+        for record in self.run("ls-tree", "-r", "-z", "--long", "--full-tree", "--end-of-options", treeish).split(
+            b"\0"
+        ):
+            head, _, name = record.partition(b"\t")
+            if head.startswith((b"100644 ", b"100755 ")):
+                _, _, oid, size = head.decode().split()
+                # A missing object has no size; `blobs` says what that means.
+                sizes[oid] = int(size) if size.isdecimal() else 0
+                found.append((os.fsdecode(name), oid))
+        for limit in (MAX_BLOB, *_SMALLER_LIMITS):
+            read = [oid for oid, size in sizes.items() if size <= limit]
+            if sum(sizes[oid] for oid in read) <= MAX_TREE_BYTES:
+                break
+        blobs = self.blobs(read)
+        return {path: blobs[oid] if oid in blobs else LeftOut(path, oid, sizes[oid], limit) for path, oid in found}
 
     def diff(self, base: str, head: str) -> tuple[PathChange, ...]:
         """The paths that differ between two trees, renames told as a removal and an addition."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gitops_mk.adapters.kustomize_command import Command, find_command, run
+from gitops_mk.adapters.leftout import LeftOut
 from gitops_mk.core import kustomization
 from gitops_mk.errors import InputError, ManifestError
 
@@ -36,7 +37,10 @@ class Kustomize:
         try:
             reached = kustomization.closure(files, overlay)
         except InputError as exc:
+            named = [path for path, content in files.items() if isinstance(content, LeftOut) and path in exc.message]
+            _refuse_left_out(files, named)
             raise ManifestError(exc.message, hint=exc.hint) from exc
+        _refuse_left_out(files, sorted(reached.files))
         command = self._found()
         with tempfile.TemporaryDirectory(prefix="mk-build-") as folder:
             root = Path(folder).resolve()
@@ -66,6 +70,16 @@ class Kustomize:
         if self._command is None:
             self._command = find_command()
         return self._command
+
+
+def _refuse_left_out(files: Mapping[str, bytes], paths: Iterable[str]) -> None:
+    for path in paths:
+        content = files[path]
+        if isinstance(content, LeftOut):
+            raise ManifestError(
+                f"the overlay needs a file that is too large: {content.why}",
+                hint="split it, or keep it out of what the overlay builds on",
+            )
 
 
 def _materialise(files: Mapping[str, bytes], tree: Path) -> None:

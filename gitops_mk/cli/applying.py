@@ -45,7 +45,7 @@ def apply_command(
         plan = _plan(plan_path) if plan_path is not None else None
         with open_workplace(access, tools, writes=False) as place:
             pr = _pull_request(place, number, plan, tools)
-            beside = _verify_report(plan_path)
+            beside = _verify_report(plan_path, plan)
             applied, path = apply_and_report(
                 place, pr, plan, tools, artifacts, verify_report=beside[0], reported_ok=beside[1]
             )
@@ -67,7 +67,7 @@ def _plan(path: Path) -> Plan:
     return plans[0]
 
 
-def _verify_report(plan_path: Path | None) -> tuple[str | None, bool | None]:
+def _verify_report(plan_path: Path | None, plan: Plan | None) -> tuple[str | None, bool | None]:
     """The verify report beside the plan and what it says; an unreadable one says no."""
     from gitops_mk.cli.files import read_beside
     from gitops_mk.model.canonical import loads_strict
@@ -82,7 +82,13 @@ def _verify_report(plan_path: Path | None) -> tuple[str | None, bool | None]:
         data = loads_strict(text, what=str(path))
     except InputError:
         return str(path), False
-    return str(path), isinstance(data, dict) and data.get("verify_ok") is True
+    if not isinstance(data, dict):
+        return str(path), False
+    seen = data.get("diagnostics", {})
+    if isinstance(seen, dict) and plan is not None and seen.get("plan_digest") not in (None, plan.digest):
+        # Of an earlier plan in the same folder: it says nothing of this one.
+        return str(path), None
+    return str(path), data.get("verify_ok") is True
 
 
 def _pull_request(place: Workplace, number: int | None, plan: Plan | None, tools: Tools) -> PullRequest | None:
@@ -120,7 +126,10 @@ def _bundle(
     if workload is None:
         return
     state = state_on_base(place.forge, files, policy, workload, tools.builder)
-    write_bundle(artifacts, state, plan, Options(), tools, verify_report=verify)
+    options = Options()
+    if plan is not None:
+        options = Options(approve_advanced=plan.approved_advanced, stable_intervals=plan.stable_intervals)
+    write_bundle(artifacts, state, plan, options, tools, verify_report=verify)
 
 
 def _report_killed(artifacts: FolderStore, tools: Tools, reading: KillReading) -> None:

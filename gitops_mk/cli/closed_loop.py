@@ -12,11 +12,12 @@ import click
 
 from gitops_mk.cli import output
 from gitops_mk.cli.options import json_option, license_option, out_option, repo_options, telemetry_options
-from gitops_mk.errors import InputError
+from gitops_mk.errors import EXIT_BAD_INPUT, InputError, MkError
 
 if TYPE_CHECKING:
     from gitops_mk.controller.loop import LoopResult, Target
     from gitops_mk.controller.tools import Tools, Workplace
+    from gitops_mk.controller.watch import Tally
 
 
 @click.group("closed-loop", epilog="Example: mk closed-loop run --scenario drift --dry-run --out report/cl")
@@ -74,8 +75,15 @@ def run(**given: Any) -> int:
     """One turn of the loop."""
     arguments = _Arguments(**given)
     tools, killed = _begin(arguments)
-    with _opened(arguments, tools) as place:
-        result = _turn(arguments, tools, place, arguments.out, stable=0)
+    try:
+        with _opened(arguments, tools) as place:
+            result = _turn(arguments, tools, place, arguments.out)
+    except MkError:
+        if killed is None:
+            raise
+        # The switch stands above every other problem.
+        output.fixed_error(killed)
+        return EXIT_BAD_INPUT
     return _finish(arguments, result, killed)
 
 
@@ -94,11 +102,11 @@ def watch(interval: str, max_iterations: int | None, **given: Any) -> int:
     tools, killed = _begin(arguments)
     artifacts = FolderStore(arguments.out)
 
-    def turn(folder: str, stable: int) -> LoopResult:
+    def turn(folder: str, tally: Tally) -> LoopResult:
         # A seed of its own each turn: watching the same synthetic minute again would prove nothing.
         moved = replace(arguments, seed=arguments.seed + int(folder[-4:]) - 1)
         with _opened(arguments, tools) as place:
-            result = _turn(moved, tools, place, arguments.out / folder, stable=stable)
+            result = _turn(moved, tools, place, arguments.out / folder, tally)
         if not arguments.as_json:
             output.say(f"{folder}: {_headline(result)}")
         return result
@@ -146,7 +154,9 @@ def _opened(arguments: _Arguments, tools: Tools) -> Iterator[Workplace | None]:
         yield place
 
 
-def _turn(arguments: _Arguments, tools: Tools, place: Workplace | None, out: Path, *, stable: int) -> LoopResult:
+def _turn(
+    arguments: _Arguments, tools: Tools, place: Workplace | None, out: Path, tally: Tally | None = None
+) -> LoopResult:
     from gitops_mk.adapters.artifacts import FolderStore
     from gitops_mk.config import parse_duration
     from gitops_mk.controller.loop import run_once
@@ -167,10 +177,19 @@ def _turn(arguments: _Arguments, tools: Tools, place: Workplace | None, out: Pat
     options = Options(
         policy="scalar" if arguments.policy == "scalar" else "chord",
         approve_advanced=arguments.approve_advanced,
-        stable_intervals=stable + 1,
+        stable_intervals=tally.stable_intervals if tally else 0,
     )
     with output.progress("reading lines") as progress:
-        return run_once(target, source, options, tools, FolderStore(out), apply=arguments.apply, progress=progress)
+        return run_once(
+            target,
+            source,
+            options,
+            tools,
+            FolderStore(out),
+            apply=arguments.apply,
+            seen_before=tally.window if tally else None,
+            progress=progress,
+        )
 
 
 def _target(arguments: _Arguments, tools: Tools, place: Workplace | None) -> Target:

@@ -34,16 +34,20 @@ def doctor(
         note("kustomize", False, exc.message, exc.hint)
     try:
         with open_workplace(Access(repo, forge, base_branch, license_path), tools, writes=False) as place:
-            from gitops_mk.controller.state import policy_of, state_on_base
+            from gitops_mk.controller.setup import builds_on
+            from gitops_mk.controller.state import CachingBuilder, policy_of, state_on_base
+            from gitops_mk.core.target import overridden
 
             base = place.forge.base_tip()
             note("repository", True, f"{place.forge.base_branch} at {base[:12]}")
             files = place.forge.repo.files(base)
             policy = policy_of(files, tools.built_in)
             note("configuration", True, f"{len(policy.settings.workloads)} workloads")
+            builder = CachingBuilder(tools.builder)
+            above = builds_on(files, [workload.overlay for workload in policy.settings.workloads])
             for workload in policy.settings.workloads:
                 try:
-                    state = state_on_base(place.forge, files, policy, workload, tools.builder)
+                    state = state_on_base(place.forge, files, policy, workload, builder)
                     knobs = ", ".join(f"{k}={v}" for k, v in state.knobs.items())
                     note(
                         str(workload.ref),
@@ -51,8 +55,25 @@ def doctor(
                         knobs or "no knobs",
                         "annotate its pod template with modekeeper/knob.…",
                     )
+                    fixed = overridden(builder, files, workload.overlay, workload.ref, state.target, state.knobs)
+                    if fixed:
+                        note(
+                            f"{workload.ref}, patches",
+                            False,
+                            f"{workload.overlay} sets {', '.join(fixed)} after our component: a proposal can't move them",
+                            "set them in what the overlay builds on, or in a component listed before `modekeeper`",
+                            needed=False,
+                        )
                 except MkError as exc:
                     note(str(workload.ref), False, exc.message, exc.hint)
+                if others := above[workload.overlay]:
+                    note(
+                        f"{workload.ref}, reach",
+                        False,
+                        f"{', '.join(others)} build on {workload.overlay}: a change reaches them too",
+                        "name the overlay that is synced itself, if they should stay as they are",
+                        needed=False,
+                    )
             for reading in place.kill_switch.read():
                 note(f"kill switch, {reading.source}", not reading.active, reading.detail, needed=False)
             status = place.license_status()

@@ -41,11 +41,13 @@ def init(repo: Path | None, overlays: tuple[str, ...]) -> None:
     branch = git.current_branch(git_dir) or "main"
     store = FolderStore(work_tree)
     schema = store.text(f"{CONFIG_DIR}/config.schema.json", dumps_pretty(config_schema()))
-    path = store.text(CONFIG_PATH, config_yaml(branch, found))
+    path = store.text(CONFIG_PATH, config_yaml(branch, found.workloads))
     output.say(f"wrote {path} and {schema}")
-    for workload in found:
+    for workload in found.workloads:
         output.say(f"  {workload.ref} in {workload.overlay}")
-    if not found:
+    for note in found.notes:
+        output.say(f"note: {note}")
+    if not found.workloads:
         output.say(
             "no workload carries knobs yet: add annotations such as modekeeper/knob.microbatch_size to a pod template"
         )

@@ -9,6 +9,13 @@ from typing import Any
 
 import click
 
+HINTS = {
+    "pr_draft": "propose it again with the licence: `mk propose --plan …`",
+    "review_required": "`mk pr approve N`, by somebody else than the controller",
+    "held_by_reviewer": "`mk hold list` shows who; `mk hold release N` ends it",
+    "base_moved": "`mk verify --pr N`, then apply again",
+    "head_moved": "`mk verify --pr N`, then apply again",
+}
 VERIFY_LINE = "ERROR: verify_ok=true is required for apply/mutate operations"
 
 
@@ -71,4 +78,4 @@ def explain_block(reason: str | None, message: str) -> None:
         return
     from gitops_mk.cli.main import tell
 
-    tell(f"{reason}: {message}", f"docs/reasons.md says what to do about {reason}")
+    tell(f"{reason}: {message}", HINTS.get(reason, f"docs/reasons.md says what to do about {reason}"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from gitops_mk.controller.state import identity_of, policy_of, required_approvals
 from gitops_mk.controller.verify import verify_pr
 from gitops_mk.core import gate
-from gitops_mk.core.policy import BuiltIn
+from gitops_mk.core.policy import BuiltIn, Policy
 from gitops_mk.core.render.component import plan_path
 from gitops_mk.errors import ConflictError, ForgeError, InputError, IntegrityError
 from gitops_mk.model.change import PrState, PullRequest
@@ -73,7 +73,7 @@ def apply_pr(
         base_tip=base,
         verified=verified,
         reported_ok=reported_ok,
-        approvals_needed=required_approvals(policy, workload) if workload else 1,
+        approvals_needed=approvals_needed(policy, workload, pr),
         identity=identity_of(policy.settings),
         kind=workload.kind if workload else "",
     )
@@ -111,6 +111,18 @@ def apply_pr(
     return Applied(
         True, forge.get_pr(pr.number), decision, merge_sha=sha, kill=kill, verified=verified, message=f"merged as {sha}"
     )
+
+
+def approvals_needed(policy: Policy, workload: WorkloadSettings | None, pr: PullRequest | None) -> int:
+    """How many approvals a merge needs: as the base asks, and one at least for an advanced chord.
+
+    That somebody ran with --approve-advanced is the pull request's own word; a review of its head is not.
+    """
+    if workload is None or pr is None:
+        return 1
+    chord = policy.catalog.get(pr.chord)
+    safe = chord is not None and chord.risk_tier == "safe"
+    return max(required_approvals(policy, workload), 0 if safe or pr.rollback_of is not None else 1)
 
 
 def _lost(forge: Forge, pr: PullRequest, lost: ConflictError) -> Reason:

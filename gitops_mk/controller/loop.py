@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from gitops_mk.controller.apply import Applied, apply_pr, gate_payload
 from gitops_mk.controller.observe import INTERRUPTED, observation_payload, observe
-from gitops_mk.controller.plan import Planned, plan_workload, summary_lines, write_bundle, write_plan
-from gitops_mk.controller.propose import Outcome, Proposal, Proposed, open_pr, propose, withdraw
+from gitops_mk.controller.plan import Planned, plan_workload, refuse_overridden, summary_lines, write_bundle, write_plan
+from gitops_mk.controller.propose import Outcome, Proposal, Proposed, open_pr, propose, settle, withdraw
 from gitops_mk.controller.state import identity_of, policy_of, state_on_base, workload_state
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.controller.verify import record_check, verify_pr
+from gitops_mk.core.envelope.rules.telemetry_is_new import TIMELESS
 from gitops_mk.core.planner import Options, WorkloadState
 from gitops_mk.core.policy import Policy
 from gitops_mk.core.render.describe import commit_message
@@ -24,6 +25,8 @@ from gitops_mk.model.plan import Plan
 from gitops_mk.model.report import report
 from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.signal import Observation
+from gitops_mk.model.telemetry import Window
+from gitops_mk.model.times import parse_time
 from gitops_mk.ports import ArtifactStore, TelemetrySource
 
 
@@ -58,9 +61,12 @@ def run_once(
     artifacts: ArtifactStore,
     *,
     apply: bool,
+    seen_before: Window | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> LoopResult:
-    """One turn of the loop. Raises MkError for what could not be decided; reports are written all the same or not at all."""
+    """One turn of the loop. `options.stable_intervals` are those before this one; telemetry that has not moved on since
+    `seen_before` is no further interval. Raises MkError for what could not be decided; reports are whole or absent.
+    """
     started = tools.clock.now()
     artifacts.explain("closed_loop_start", {"workload": target.workload.ref.key, "dry_run": not apply}, at=started)
     state = _state(target, tools)
@@ -71,12 +77,17 @@ def run_once(
         artifacts=artifacts,
         min_steps=need.min_steps,
         max_dropped_pct=need.max_dropped_pct,
+        since=_last_merge(state, source),
         progress=progress,
     )
     if apply and INTERRUPTED in observation.environment.notes:
         # Somebody wanted it to stop: what was seen by then is no reason to write anything.
         raise KeyboardInterrupt
+    if observation.window != seen_before or source.info.kind == TIMELESS:
+        options = replace(options, stable_intervals=options.stable_intervals + 1)
     planned = plan_workload(state, observation, options, tools)
+    if planned.plan is not None:
+        refuse_overridden(state, target.files, tools, planned.plan)
     plan_path = write_plan(artifacts, state, observation, planned, options, tools)
     artifacts.explain(
         "closed_loop_plan",
@@ -93,6 +104,13 @@ def run_once(
     artifacts.text("summary.md", summary_lines(observation, planned, outcome=_told(planned, done)))
     artifacts.explain("closed_loop_report", {"summary": payload["apply_decision_summary"]}, at=tools.clock.now())
     return LoopResult(payload, observation, planned, done.applied, done.exit_code, done.killed)
+
+
+def _last_merge(state: WorkloadState, source: TelemetrySource) -> datetime | None:
+    """When the workload was last changed by us; a scenario has no time of its own."""
+    if source.info.kind == TIMELESS or not state.applied:
+        return None
+    return parse_time(state.applied[-1].at)
 
 
 @dataclass(frozen=True)
@@ -133,12 +151,14 @@ def _carry_out(
         artifacts.explain("k8s_apply_blocked", {"reason": "kill_switch", "source": killed.source}, at=tools.clock.now())
         return _Done(killed=killed, exit_code=EXIT_BAD_INPUT, **common)
     identity = identity_of(target.policy.settings)
+    settle(place.forge, identity=identity)
     chosen = planned.decision.chosen
     if planned.plan is None or chosen is None:
         proposal = _without_plan(place, state, planned, observation, identity, tools)
         if proposal is not None:
             _explain_proposal(proposal, tools, artifacts)
-        return _Done(proposal=proposal, exit_code=EXIT_BAD_INPUT if planned.blocked else 0, **common)
+        blocked = planned.blocked is not None or (proposal is not None and proposal.reason is not None)
+        return _Done(proposal=proposal, exit_code=EXIT_BAD_INPUT if blocked else 0, **common)
     entry = state.catalog.get(planned.plan.chord)
     wanted = Proposed(
         plan=planned.plan,

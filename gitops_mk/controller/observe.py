@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from gitops_mk.core.detect.observer import Observer
@@ -19,15 +20,17 @@ def observe(
     artifacts: ArtifactStore,
     min_steps: int = 30,
     max_dropped_pct: float = 20.0,
+    since: datetime | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Observation:
     """Read the source to its end, or to Ctrl-C, and say what its telemetry shows.
 
+    Steps with a time not after `since` are left out.
     `progress` is told the number of lines read so far after each block. Raises TelemetryError, InputError.
     """
     info = source.info
     artifacts.explain("observe_start", {"source": info.kind, "name": info.name, "format": info.format}, at=clock.now())
-    observer = Observer(info.kind, info.format, min_steps=min_steps, max_dropped_pct=max_dropped_pct)
+    observer = Observer(info.kind, info.format, min_steps=min_steps, max_dropped_pct=max_dropped_pct, since=since)
     interrupted = False
     try:
         for chunk in source.chunks():

@@ -11,9 +11,11 @@ from gitops_mk.core.bundle import policy_bundle, rollback_plan
 from gitops_mk.core.planner import Decision, Judged, Options, WorkloadState, decide_actions, make_plan
 from gitops_mk.core.render.kubectl import kubectl_script
 from gitops_mk.core.render.text import plain
+from gitops_mk.core.target import overridden
 from gitops_mk.core.trace import trace_events, trace_lines
 from gitops_mk.errors import ConfigError, InputError
 from gitops_mk.model.canonical import dumps_pretty, loads_strict
+from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.plan import Plan, PlanItem, plan_item
 from gitops_mk.model.signal import Observation
 from gitops_mk.model.times import format_time
@@ -79,6 +81,20 @@ def plan_workload(state: WorkloadState, observation: Observation, options: Optio
     plan = make_plan(state, decision.chosen.action, observation, options, now=now, mk_version=tools.mk_version)
     item = plan_item(decision.chosen.action, plain(f"{plan.chord}: {plan.rationale} (plan {plan.digest})", most=400))
     return Planned(decision, plan, (item,))
+
+
+def refuse_overridden(state: WorkloadState, files: Mapping[str, bytes], tools: Tools, plan: Plan) -> None:
+    """Raises InputError when the overlay's own patches, which run after components, would undo what the plan sets.
+
+    Told before anything is written: the pull request could never pass verify.
+    """
+    moved = [change.knob for change in plan.changes]
+    lost = overridden(tools.builder, files, state.overlay, state.ref, state.target, moved)
+    if lost:
+        raise InputError(
+            f"{state.overlay} sets {', '.join(annotation_key(k) for k in lost)} in a patch of its own, after the component",
+            hint="take the annotation out of that patch and leave it on the pod template: then a component can set it",
+        )
 
 
 def write_plan(
@@ -184,7 +200,7 @@ def _checked(plan: Plan, what: str) -> Plan:
     return plan
 
 
-def require_signature_of_policy(state: WorkloadState, plan: Plan) -> None:
+def require_same_policy(state: WorkloadState, plan: Plan) -> None:
     """Raises ConfigError when a plan was made under another policy than the base's."""
     if state.policy != plan.policy:
         raise ConfigError(

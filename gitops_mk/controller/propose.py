@@ -182,6 +182,20 @@ def _stands(forge: Forge, plan: Plan, files: Mapping[str, bytes], base: str, tip
         return False
 
 
+def settle(forge: Forge, *, identity: Person) -> None:
+    """Close the books on pull requests that somebody merged with plain git: their head is in the base branch already."""
+    base = forge.base_tip()
+    for pr in forge.list_prs(open_only=True):
+        head = pr.head_sha
+        if head is None or pr.author.email != identity.email or forge.repo.merge_base(base, head) != head:
+            continue
+        merged = next((c for c in reversed(forge.applied(pr.workload)) if c.plan_digest == pr.plan_digest), None)
+        if merged is None:
+            continue
+        forge.update_pr(pr, pr.model_copy(update={"state": PrState.MERGED, "merge_sha": merged.commit}))
+        forge.push_branch(pr.branch, old=head, new=None)
+
+
 def open_pr(forge: Forge, branch: str) -> PullRequest | None:
     """The open pull request of a branch."""
     return next((pr for pr in forge.list_prs(open_only=True) if pr.branch == branch), None)

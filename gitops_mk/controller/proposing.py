@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gitops_mk.controller.plan import require_signature_of_policy
-from gitops_mk.controller.propose import Outcome, Proposal, Proposed, propose
+from gitops_mk.controller.plan import refuse_overridden, require_same_policy
+from gitops_mk.controller.propose import Outcome, Proposal, Proposed, propose, settle
 from gitops_mk.controller.state import configured, identity_of, policy_of, state_on_base
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.envelope.context import Context
@@ -21,9 +21,10 @@ def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
     base = forge.base_tip()
     files = forge.repo.files(base)
     policy = policy_of(files, tools.built_in)
+    settle(forge, identity=identity_of(policy.settings))
     workload = configured(policy.settings, plan.workload)
     state = state_on_base(forge, files, policy, workload, tools.builder)
-    require_signature_of_policy(state, plan)
+    require_same_policy(state, plan)
     if plan.overlay != state.overlay or plan.target != state.target or plan.world_size != state.world_size:
         raise InputError(f"the plan for {plan.workload} was made for another overlay or target", hint="plan again")
     for change in plan.changes:
@@ -32,6 +33,7 @@ def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
                 f"the plan moves {change.knob} from {change.before}, the base has {state.knobs.get(change.knob)}",
                 hint="plan again: the base branch has changed since",
             )
+    refuse_overridden(state, files, tools, plan)
     verdicts = judge(
         Context(
             action=plan.action(),

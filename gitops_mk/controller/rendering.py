@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gitops_mk.controller.plan import read_items, read_records
-from gitops_mk.core.render.component import component_yaml, knobs_yaml
+from gitops_mk.core.render.component import component_dir, component_yaml, knobs_yaml
 from gitops_mk.core.render.kubectl import kubectl_script
 from gitops_mk.model.plan import PlanItem
 
@@ -29,7 +29,7 @@ def render_plan(text: bytes, records: bytes | None, *, what: str) -> Rendered:
     plans = read_records(text, records, what=what) if records is not None else ()
     files: dict[str, str] = {}
     for plan in plans:
-        folder = f"{plan.overlay}/modekeeper"
+        folder = component_dir(plan.overlay)
         slugs = frozenset(p.workload.slug for p in plans if p.overlay == plan.overlay)
         files[f"{folder}/kustomization.yaml"] = component_yaml(slugs)
         files[f"{folder}/{plan.workload.slug}.knobs.yaml"] = knobs_yaml(plan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from gitops_mk.controller.propose import Proposal, Proposed, propose
+from gitops_mk.controller.propose import Proposal, Proposed, propose, settle
 from gitops_mk.controller.state import identity_of, policy_of, state_on_base
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.envelope.context import Context
@@ -27,9 +27,16 @@ def find_applied(pr: PullRequest, applied: tuple[AppliedChange, ...]) -> Applied
         raise InputError(
             f"#{pr.number} is {pr.state}, expected a merged one", hint="`mk pr close N` withdraws an open one"
         )
-    found = next((c for c in reversed(applied) if c.plan_digest == pr.plan_digest and c.workload == pr.workload), None)
+    mine = [c for c in reversed(applied) if c.plan_digest == pr.plan_digest and c.workload == pr.workload]
+    # By commit where it is known: the same decision made again has the same digest.
+    found = next((c for c in mine if c.commit == pr.merge_sha), mine[0] if mine else None)
     if found is None or not found.changes:
         raise InputError(f"#{pr.number}: its change is not in the base branch's history")
+    if found.rollback_of is not None:
+        raise InputError(
+            f"#{pr.number} is a rollback itself: it is not undone, the chord is planned again where it is called for",
+            hint=f"`mk hold release {pr.number}` lets it be proposed again",
+        )
     return found
 
 
@@ -95,6 +102,8 @@ def propose_rollback(place: Workplace, pr: PullRequest, tools: Tools) -> tuple[P
     workload = next((w for w in policy.settings.workloads if w.ref.key == pr.workload), None)
     if workload is None:
         raise InputError(f"#{pr.number} is for {pr.workload}, which the configuration does not know any more")
+    settle(forge, identity=identity_of(policy.settings))
+    pr = forge.get_pr(pr.number) or pr
     state = state_on_base(forge, files, policy, workload, tools.builder)
     change = find_applied(pr, state.applied)
     plan, verdicts = rollback_plan(state, change, now=tools.clock.now(), mk_version=tools.mk_version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from gitops_mk.core.checks.facts import built_knobs
@@ -50,12 +51,16 @@ def identity_of(settings: RepoSettings) -> Person:
 
 def choose_workload(settings: RepoSettings, name: str | None) -> WorkloadSettings:
     """The workload `namespace/name` or `namespace/kind/name`; the only one when no name is given. Raises InputError."""
-    known = ", ".join(f"{w.namespace}/{w.name}" for w in settings.workloads) or "none"
+    short = Counter(f"{w.namespace}/{w.name}" for w in settings.workloads)
+    known = ", ".join(
+        f"{w.namespace}/{w.name}" if short[f"{w.namespace}/{w.name}"] == 1 else f"{w.namespace}/{w.kind}/{w.name}"
+        for w in settings.workloads
+    )
     if name is None:
         if len(settings.workloads) == 1:
             return settings.workloads[0]
         raise InputError(
-            f"{len(settings.workloads)} workloads are configured ({known}), expected a choice",
+            f"{len(settings.workloads)} workloads are configured ({known or 'none'}), expected a choice",
             hint="name one with --workload NAMESPACE/NAME",
         )
     found = [
@@ -63,9 +68,17 @@ def choose_workload(settings: RepoSettings, name: str | None) -> WorkloadSetting
         for w in settings.workloads
         if name in (w.ref.key, f"{w.namespace}/{w.name}", f"{w.namespace}/{w.kind}/{w.name}")
     ]
-    if len(found) != 1:
-        what = "is not configured" if not found else "fits more than one workload"
-        raise InputError(f"workload {name!r} {what}; configured are {known}", hint="add it to .modekeeper/config.yaml")
+    if len(found) > 1:
+        fitting = ", ".join(f"{w.namespace}/{w.kind}/{w.name}" for w in found)
+        raise InputError(
+            f"workload {name!r} fits {len(found)} workloads: {fitting}",
+            hint="name the kind too: --workload NAMESPACE/KIND/NAME",
+        )
+    if not found:
+        raise InputError(
+            f"workload {name!r} is not configured; configured are {known or 'none'}",
+            hint="add it to .modekeeper/config.yaml",
+        )
     return found[0]
 
 

@@ -147,20 +147,21 @@ def verify_pr(
 
 
 def record_check(forge: Forge, pr: PullRequest, outcome: VerifyOutcome, *, clock: Clock) -> PullRequest:
-    """Write the outcome on the pull request, bound to the commits it is about."""
-    return forge.add_check(
-        pr.number,
-        Check(
-            name=VERIFY_CHECK,
-            commit=outcome.head,
-            base=outcome.base,
-            plan_digest=outcome.plan_digest,
-            conclusion="success" if outcome.ok else "failure",
-            summary=f"{len(outcome.steps)} steps passed" if outcome.ok else f"{outcome.reason}: {outcome.message}",
-            tree=outcome.tree,
-            at=format_time(clock.now()),
-        ),
+    """Write the outcome on the pull request, bound to the commits it is about; not again what stands there already."""
+    check = Check(
+        name=VERIFY_CHECK,
+        commit=outcome.head,
+        base=outcome.base,
+        plan_digest=outcome.plan_digest,
+        conclusion="success" if outcome.ok else "failure",
+        summary=f"{len(outcome.steps)} steps passed" if outcome.ok else f"{outcome.reason}: {outcome.message}",
+        tree=outcome.tree,
+        at=format_time(clock.now()),
     )
+    newest = pr.newest_check(VERIFY_CHECK, outcome.head)
+    if newest is not None and newest.model_copy(update={"at": check.at}) == check:
+        return pr
+    return forge.add_check(pr.number, check)
 
 
 def verify_payload(outcome: VerifyOutcome) -> dict[str, object]:

@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from gitops_mk.controller.loop import LoopResult
+from gitops_mk.core.envelope.rules.telemetry_is_new import TIMELESS
 from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED, MkError
 from gitops_mk.model.report import report
+from gitops_mk.model.telemetry import Window
 from gitops_mk.ports import ArtifactStore, Clock
 
 KEPT_ERRORS = 20
@@ -25,11 +27,14 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     last_out_dir: str | None = None
     errors: list[str] = field(default_factory=list)
+    window: Window | None = None
 
     def add(self, result: LoopResult) -> None:
         """Count one turn."""
         seen = result.observation
-        self.stable_intervals = self.stable_intervals + 1 if seen.stable else 0
+        moved_on = seen.window != self.window or seen.source == TIMELESS
+        self.stable_intervals = self.stable_intervals + moved_on if seen.stable else 0
+        self.window = seen.window
         self.counts["stable" if seen.stable else "insufficient_evidence" if seen.insufficient else "incident"] += 1
         for name in seen.found:
             self.counts[f"signal_{name}"] += 1
@@ -49,14 +54,14 @@ class Tally:
 
 
 def watch(
-    turn: Callable[[str, int], LoopResult],
+    turn: Callable[[str, Tally], LoopResult],
     *,
     interval_s: float,
     max_iterations: int | None,
     clock: Clock,
     artifacts: ArtifactStore,
 ) -> Tally:
-    """Call `turn(folder, stable intervals so far)` until told to stop; Ctrl-C ends it between or within turns.
+    """Call `turn(folder, the turns so far)` until told to stop; Ctrl-C ends it between or within turns.
 
     A turn that fails is told and the next one tried: one bad reading must not end the watch.
     """
@@ -67,7 +72,7 @@ def watch(
             if tally.iterations:
                 clock.sleep(interval_s)
             try:
-                tally.add(turn(folder, tally.stable_intervals))
+                tally.add(turn(folder, tally))
             except MkError as exc:
                 tally.errors = [*tally.errors, f"{folder}: {exc.message}"][-KEPT_ERRORS:]
                 tally.stable_intervals = 0

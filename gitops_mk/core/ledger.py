@@ -6,13 +6,14 @@ Git and the forge are the only database: cooldowns, budgets, holds and the last 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gitops_mk.model.change import (
     LABEL_RELEASED,
     TRAILER_CHANGE,
     TRAILER_CHORD,
     TRAILER_DIGEST,
+    TRAILER_ROLLBACK,
     TRAILER_WORKLOAD,
     AppliedChange,
     Hold,
@@ -60,20 +61,28 @@ def applied_change(commit: CommitInfo, message: str | None = None) -> AppliedCha
         chord=one[TRAILER_CHORD][0],
         plan_digest=one[TRAILER_DIGEST][0],
         changes=changes,
+        rollback_of=_rollback_of(found),
     )
+
+
+def _rollback_of(found: Mapping[str, list[str]]) -> str | None:
+    values = found.get(TRAILER_ROLLBACK, [])
+    return values[0] if len(values) == 1 and _DIGEST.match(values[0]) else None
 
 
 def stable_profile(applied: Sequence[AppliedChange], knobs: Mapping[str, int]) -> dict[str, int] | None:
     """The knob values from before our unbroken run of chords: what RECOVER-RELOCK may walk back to.
 
     `applied` are the workload's own, oldest first; `knobs` what the base builds now. None when nothing of ours is in
-    force: none was merged, a person has edited the values since, or the chord came again after a walk back, which proves
-    that the workload needs it.
+    force: none was merged, a person has edited the values or taken a chord back since, or the chord came again after a
+    walk back, which proves that the workload needs it.
     """
     values = dict(knobs)
     seen_incident_chord = False
     for change in reversed(applied):
-        if any(values.get(knob) != after for knob, (_, after) in change.changes.items()):
+        if change.rollback_of is not None or any(
+            values.get(knob) != after for knob, (_, after) in change.changes.items()
+        ):
             break
         if change.chord == Intent.RECOVER_RELOCK and seen_incident_chord:
             return None
@@ -91,48 +100,55 @@ def holds(
 ) -> tuple[Hold, ...]:
     """What people said no to: pull requests of ours that somebody else closed, and merged changes that were taken back.
 
-    `knobs`: by workload key, what the base builds now. A hold ends when its pull request carries `modekeeper/released`.
+    `knobs`: by workload key, what the base builds now. A change is taken back by a rollback that was merged, or when its
+    knobs stand where they stood before it. A hold ends when its pull request carries `modekeeper/released`.
     """
     prs = tuple(prs)
-    found = []
+    return (*_closed(prs, identity), *_taken_back(prs, applied, knobs))
+
+
+def _closed(prs: tuple[PullRequest, ...], identity: Person) -> Iterator[Hold]:
     for pr in prs:
         by_us = pr.closed_by is not None and pr.closed_by.email == identity.email
-        if pr.state is PrState.CLOSED and not by_us and LABEL_RELEASED not in pr.labels and pr.changes:
-            found.append(
-                Hold(
-                    workload=pr.workload,
-                    knobs=tuple(sorted(pr.changes)),
-                    source="closed",
-                    pr=pr.number,
-                    by=pr.closed_by.name if pr.closed_by else "somebody",
-                    at=pr.updated_at,
-                    detail=pr.close_reason or "",
-                )
+        # Who closes a rollback declines an undo; that is no word against the chord.
+        if pr.state is not PrState.CLOSED or by_us or pr.rollback_of is not None:
+            continue
+        if LABEL_RELEASED not in pr.labels and pr.changes:
+            yield Hold(
+                workload=pr.workload,
+                knobs=tuple(sorted(pr.changes)),
+                source="closed",
+                pr=pr.number,
+                by=pr.closed_by.name if pr.closed_by else "somebody",
+                at=pr.updated_at,
+                detail=pr.close_reason or "",
             )
-    released = {pr.plan_digest for pr in prs if pr.state is PrState.MERGED and LABEL_RELEASED in pr.labels}
-    numbers = {pr.plan_digest: pr.number for pr in prs if pr.state is PrState.MERGED}
-    latest: dict[tuple[str, str], AppliedChange] = {}
-    for change in applied:
-        for knob in change.changes:
-            latest[change.workload, knob] = change
-    reverted: dict[str, list[str]] = {}
-    by_commit = {change.commit: change for change in applied}
+
+
+def _taken_back(
+    prs: tuple[PullRequest, ...], applied: Sequence[AppliedChange], knobs: Mapping[str, Mapping[str, int]]
+) -> Iterator[Hold]:
+    # By commit: the same decision made again has the same digest.
+    merged = {pr.merge_sha: pr for pr in prs if pr.state is PrState.MERGED}
+    latest = {(change.workload, knob): change for change in applied for knob in change.changes}
+    held: dict[str, list[str]] = {}
     for (workload, knob), change in latest.items():
         before, after = change.changes[knob]
         now = knobs.get(workload, {}).get(knob)
-        if now == before != after and change.plan_digest not in released:
-            reverted.setdefault(change.commit, []).append(knob)
-    for sha, names in reverted.items():
-        change = by_commit[sha]
-        found.append(
-            Hold(
-                workload=change.workload,
-                knobs=tuple(sorted(names)),
-                source="reverted",
-                pr=numbers.get(change.plan_digest),
-                by="a commit on the base branch",
-                at=change.at,
-                detail=f"{change.chord} of {change.commit[:12]} was taken back",
-            )
+        stands = now == after if change.rollback_of is not None else now == before
+        if stands and before != after:
+            held.setdefault(change.commit, []).append(knob)
+    for change in applied:
+        pr = merged.get(change.commit)
+        if change.commit not in held or (pr is not None and LABEL_RELEASED in pr.labels):
+            continue
+        yield Hold(
+            workload=change.workload,
+            knobs=tuple(sorted(held[change.commit])),
+            source="reverted",
+            pr=pr.number if pr else None,
+            by="a commit on the base branch" if change.rollback_of is None else "a rollback",
+            at=change.at,
+            detail=f"{change.chord} of {change.commit[:12]} "
+            + ("was taken back" if change.rollback_of is None else "took a chord back"),
         )
-    return tuple(found)

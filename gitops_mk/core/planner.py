@@ -53,11 +53,11 @@ class WorkloadState:
 
 @dataclass(frozen=True)
 class Options:
-    """What the person who runs it chose."""
+    """What the person who runs it chose, and how many stable observations in a row there were."""
 
     policy: Policy = "chord"
     approve_advanced: bool = False
-    stable_intervals: int = 1
+    stable_intervals: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from gitops_mk.core import kustomization
-from gitops_mk.core.yamldocs import Leaf, Leaves, documents
+from gitops_mk.core.checks.facts import TEMPLATE_ANNOTATIONS
+from gitops_mk.core.yamldocs import DEFAULT_NAMESPACE, DocumentId, Leaf, Leaves, documents
 from gitops_mk.core.yamlpatch import add_component
 from gitops_mk.errors import InputError, ManifestError
+from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.plan import PatchTarget
 from gitops_mk.model.settings import COMPONENT_DIR
 from gitops_mk.model.workload import API_VERSIONS, WorkloadRef
@@ -81,18 +83,11 @@ def probe_marked(files: Mapping[str, bytes], overlay: str, candidates: Sequence[
 
     Where the overlay does not list our component yet, it does here. Raises InputError as `add_component` does.
     """
-    path = _overlay_file(files, overlay)
-    folder = posixpath.normpath(posixpath.join(overlay, COMPONENT_DIR))
-    patches = [
-        {"patch": json.dumps(_patch(target, {"annotations": {MARK: str(index)}}))}
-        for index, target in enumerate(candidates)
-    ]
-    component = {"apiVersion": "kustomize.config.k8s.io/v1alpha1", "kind": "Component", "patches": patches}
-    ours = {posixpath.join(folder, name) for name in kustomization.NAMES}
-    probed = {name: content for name, content in files.items() if name not in ours}
-    probed[path] = add_component(files[path], COMPONENT_DIR, what=path)
-    probed[posixpath.join(folder, kustomization.NAMES[0])] = json.dumps(component).encode()
-    return probed
+    return _with_component(
+        files,
+        overlay,
+        [_patch(target, {"annotations": {MARK: str(index)}}) for index, target in enumerate(candidates)],
+    )
 
 
 def match(built: str, workload: WorkloadRef, overlay: str = "the overlay") -> int:
@@ -111,6 +106,48 @@ def match(built: str, workload: WorkloadRef, overlay: str = "the overlay") -> in
                 hint=f"list {COMPONENT_DIR!r} last under `components:`, and make the workload a resource, no generator",
             )
     raise _absent(found, workload, overlay)
+
+
+def overridden(
+    builder: Builder,
+    files: Mapping[str, bytes],
+    overlay: str,
+    workload: WorkloadRef,
+    target: PatchTarget,
+    knobs: Iterable[str],
+) -> tuple[str, ...]:
+    """Those of `knobs` that a patch in our component can't move: something that the overlay runs later sets them again.
+
+    `target` is what `find_target` gave. Raises InputError and ManifestError as `find_target` does.
+    """
+    asked = tuple(dict.fromkeys(knobs))
+    if not asked:
+        return ()
+    patch = _patch(target, {}) | {
+        "spec": {"template": {"metadata": {"annotations": {annotation_key(knob): MARK for knob in asked}}}}
+    }
+    found = documents(builder.build(_with_component(files, overlay, [patch]), overlay))
+    built = next((doc for doc in found if _is(doc, workload)), None)
+    if built is None:
+        raise _absent(found, workload, overlay)
+    at = {knob: built.at(*TEMPLATE_ANNOTATIONS, annotation_key(knob)) for knob in asked}
+    return tuple(knob for knob, leaf in at.items() if leaf is None or leaf.text != MARK)
+
+
+def _with_component(files: Mapping[str, bytes], overlay: str, patches: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """The tree with `patches` for our component, listed where the overlay does not list it yet."""
+    path = _overlay_file(files, overlay)
+    folder = posixpath.normpath(posixpath.join(overlay, COMPONENT_DIR))
+    component = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "patches": [{"patch": json.dumps(patch)} for patch in patches],
+    }
+    ours = {posixpath.join(folder, name) for name in kustomization.NAMES}
+    probed = {name: content for name, content in files.items() if name not in ours}
+    probed[path] = add_component(files[path], COMPONENT_DIR, what=path)
+    probed[posixpath.join(folder, kustomization.NAMES[0])] = json.dumps(component).encode()
+    return probed
 
 
 def _overlay_file(files: Mapping[str, bytes], overlay: str) -> str:
@@ -141,9 +178,8 @@ def _hits(
 
 
 def _is(doc: Leaves, workload: WorkloadRef) -> bool:
-    # An object that names no namespace goes to `default`.
-    here = (doc.id.api_version, doc.id.kind, doc.id.namespace or "default", doc.id.name)
-    return here == (workload.api_version, workload.kind, workload.namespace, workload.name)
+    wanted = DocumentId(workload.api_version, workload.kind, workload.namespace, workload.name)
+    return doc.id.whole == wanted.whole
 
 
 def _absent(found: Sequence[Leaves], workload: WorkloadRef, overlay: str) -> InputError:
@@ -153,7 +189,10 @@ def _absent(found: Sequence[Leaves], workload: WorkloadRef, overlay: str) -> Inp
         listed.append(f"and {len(ids) - len(listed)} more")
     hint = "set namespace, name and kind of the workload in .modekeeper/config.yaml to what the overlay builds"
     if any(key.name == workload.name and key.kind == workload.kind and not key.namespace for key in ids):
-        hint = f"the overlay names no namespace for it: add `namespace: {workload.namespace}` to its kustomization"
+        hint = (
+            f"the overlay names no namespace for it: add `namespace: {workload.namespace}` to its kustomization, or, "
+            f"where Argo CD or Flux name it, write `namespace: {DEFAULT_NAMESPACE}` in .modekeeper/config.yaml"
+        )
     return InputError(
         f"{overlay}: builds no {workload} ({workload.api_version}); it builds {', '.join(listed) or 'no workload at all'}",
         hint=hint,

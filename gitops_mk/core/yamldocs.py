@@ -17,6 +17,8 @@ from gitops_mk.errors import InputError
 
 Path = tuple[str | int, ...]
 
+DEFAULT_NAMESPACE = "default"
+
 # Generous for a single object (large CustomResourceDefinitions are near 1 MiB); only documents that matter are parsed.
 DOCUMENT_LIMITS = YamlLimits(max_bytes=8 * 1024 * 1024, max_depth=200, max_nodes=500_000, max_expanded=500_000)
 
@@ -41,6 +43,14 @@ class DocumentId(NamedTuple):
     kind: str
     namespace: str
     name: str
+
+    @property
+    def whole(self) -> DocumentId:
+        """The identity to compare by: an object that names no namespace counts as one of `default`.
+
+        Where Argo CD (destination.namespace) or Flux (targetNamespace) name it, no build holds it.
+        """
+        return self._replace(namespace=self.namespace or DEFAULT_NAMESPACE)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
@@ -125,14 +135,14 @@ def documents(text: str, *, kind: str | None = None) -> list[Leaves]:
 
 
 def find_document(text: str, api_version: str, kind: str, namespace: str | None, name: str) -> Leaves | None:
-    """The one document of a build with that identity; no `namespace` means one that names none.
+    """The one document of a build with that identity; no `namespace`, here or there, is the same as `default`.
 
     Raises InputError when two documents have it.
     """
-    wanted = DocumentId(api_version, kind, namespace or "", name)
+    wanted = DocumentId(api_version, kind, namespace or "", name).whole
     # kustomize writes such names unescaped; a document without the words can't be it and need not be parsed.
     parts = [part for part in split_documents(text) if name in part and kind in part]
-    found = [doc for doc in map(parse_document, parts) if doc is not None and doc.id == wanted]
+    found = [doc for doc in map(parse_document, parts) if doc is not None and doc.id.whole == wanted]
     if len(found) > 1:
         raise _twice(wanted)
     return found[0] if found else None

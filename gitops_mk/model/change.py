@@ -24,6 +24,7 @@ TRAILER_WORKLOAD = "ModeKeeper-Workload"
 TRAILER_CHORD = "ModeKeeper-Chord"
 TRAILER_DIGEST = "ModeKeeper-Plan-Digest"
 TRAILER_CHANGE = "ModeKeeper-Change"
+TRAILER_ROLLBACK = "ModeKeeper-Rollback-Of"
 
 
 class PrState(StrEnum):
@@ -106,7 +107,10 @@ class PullRequest(Frozen):
 
 
 class AppliedChange(Frozen):
-    """A merged chord, as the trailers of a commit on the base branch tell it. `at` is when it was merged."""
+    """A merged chord, as the trailers of a commit on the base branch tell it. `at` is when it was merged.
+
+    `rollback_of`: it took back the chord with that plan digest; a person's decision, not the product's.
+    """
 
     commit: GitSha
     at: Timestamp
@@ -114,6 +118,7 @@ class AppliedChange(Frozen):
     chord: str
     plan_digest: Sha256
     changes: dict[str, tuple[int, int]]
+    rollback_of: Sha256 | None = None
 
 
 class Hold(Frozen):

@@ -68,11 +68,6 @@ class WorkloadSettings(Frozen):
         """Its Kubernetes identity."""
         return WorkloadRef(namespace=self.namespace, kind=self.kind, name=self.name)
 
-    @property
-    def component_dir(self) -> str:
-        """The folder that is ours, next to the overlay's kustomization."""
-        return f"{self.overlay}/{COMPONENT_DIR}" if self.overlay != "." else COMPONENT_DIR
-
 
 class Defaults(Frozen):
     """What holds for every workload that does not say otherwise."""
@@ -120,7 +115,10 @@ class RepoSettings(Frozen):
             by_key[key] = workload.overlay
             file = (workload.overlay, workload.ref.slug)
             if file in by_file:
-                raise ValueError(f"{workload.ref} and {by_file[file]} share the file {file[1]!r} in {file[0]!r}")
+                raise ValueError(
+                    f"{workload.ref} and {by_file[file]} share the file {file[1]!r} in {file[0]!r}; "
+                    "give one of them another name, or an overlay of its own"
+                )
             by_file[file] = str(workload.ref)
         return self
 

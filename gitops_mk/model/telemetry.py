@@ -8,7 +8,9 @@ from gitops_mk.model.base import Frozen
 
 
 class IngestCounts(Frozen):
-    """How many lines were read and what became of them: `records` is what detection saw, `events` are planned pauses."""
+    """How many lines were read and what became of them: `records` is what detection saw, `events` are planned pauses,
+    `left_out` are steps from before the last merge.
+    """
 
     lines: int = 0
     records: int = 0
@@ -22,6 +24,7 @@ class IngestCounts(Frozen):
     clock_skew: int = 0
     resumes: int = 0
     gaps: int = 0
+    left_out: int = 0
 
     @property
     def dropped_pct(self) -> float:

@@ -15,20 +15,14 @@ DnsName = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max_length=200),
 ]
-WorkloadKind = Literal[
-    "Deployment", "StatefulSet", "DaemonSet", "Job", "JobSet", "PyTorchJob", "MPIJob", "TrainJob", "RayJob"
-]
+# Kinds whose pod template stands at `spec.template`; others get theirs with live-cluster support.
+WorkloadKind = Literal["Deployment", "StatefulSet", "DaemonSet", "Job"]
 
 API_VERSIONS: dict[str, str] = {
     "Deployment": "apps/v1",
     "StatefulSet": "apps/v1",
     "DaemonSet": "apps/v1",
     "Job": "batch/v1",
-    "JobSet": "jobset.x-k8s.io/v1alpha2",
-    "PyTorchJob": "kubeflow.org/v1",
-    "MPIJob": "kubeflow.org/v2beta1",
-    "TrainJob": "trainer.kubeflow.org/v1alpha1",
-    "RayJob": "ray.io/v1",
 }
 # Kinds whose pod template may change in a live object; for the others a merge means "the next run".
 IN_PLACE_KINDS = frozenset({"Deployment", "StatefulSet", "DaemonSet"})

@@ -15,6 +15,7 @@ import pytest
 
 from gitops_mk.adapters.kustomize import Kustomize
 from gitops_mk.adapters.kustomize_command import ENV_COMMAND, Command, find_command, probe
+from gitops_mk.adapters.leftout import LeftOut
 from gitops_mk.errors import InputError, ManifestError
 
 CONFIG_MAP = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata: {k: '1'}\n"
@@ -265,3 +266,13 @@ def test_the_program_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert calls == []
     assert builder.version() == builder.version() == str(command)
     assert calls == [1]
+
+
+def test_a_file_too_large_to_read_is_named_when_a_build_needs_it(kustomize: Kustomize) -> None:
+    files = overlay("resources: [a.yaml]\n")
+    beside = files | {"big.bin": LeftOut("big.bin", "0" * 40, 9, 4)}
+    assert "name: a" in kustomize.build(beside, "o")
+    for path in ("o/a.yaml", "o/kustomization.yaml"):
+        with pytest.raises(ManifestError, match="too large") as caught:
+            kustomize.build(files | {path: LeftOut(path, "0" * 40, 9, 4)}, "o")
+        assert f"{path} has 9 bytes, more than the 4" in caught.value.message

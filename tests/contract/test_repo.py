@@ -12,6 +12,7 @@ import pytest
 
 from gitops_mk.adapters import git
 from gitops_mk.adapters.git import GitRepo, check_remote, find_git_dir, init_bare, open_private
+from gitops_mk.adapters.leftout import LeftOut
 from gitops_mk.errors import ConflictError, GitError, InputError, MkError
 from gitops_mk.model.change import Person
 from gitops_mk.model.git import PathChange
@@ -86,10 +87,40 @@ def test_a_branch_a_ref_and_a_sha_resolve_to_the_commit_and_others_to_none(repo:
     assert repo.resolve("f" * 40) is None
     tree = repo.commit(sha).tree
     assert repo.resolve(tree) is None, "a tree is no commit"
+    second = commit(repo, {"a": b"2"}, sha)
+    merged = commit(repo, {"a": b"3"}, second, commit(repo, {"b": b"1"}, sha, branch="side"))
+    assert repo.resolve("main~1") == repo.resolve("main^") == repo.resolve(f"{merged}^1") == second
+    assert repo.resolve("main~2") == repo.resolve("main^2~1") == repo.resolve("main~~") == sha
+    assert repo.resolve("main^2") == repo.resolve("side")
+    assert repo.resolve("main~9") is None
 
 
 @pytest.mark.parametrize(
-    "ref", ["", "-x", "--all", "a b", "a\nb", "a..b:c", "x^{tree}", "a\0b", "r" * 300, "~", "@{-1}:x"]
+    "ref",
+    [
+        "",
+        "-x",
+        "--all",
+        "a b",
+        "a\nb",
+        "a..b:c",
+        "x^{tree}",
+        "a\0b",
+        "r" * 300,
+        "~",
+        "@{-1}:x",
+        "a..b",
+        "main~1:a",
+        "main~1\n",
+        "main~x",
+        "main^{}",
+        "^main",
+        "main~1 ",
+        "main~-1",
+        "main^!",
+        "main^@",
+        "main^-",
+    ],
 )
 def test_what_is_no_ref_is_bad_input(repo: GitRepo, ref: str) -> None:
     with pytest.raises(InputError, match="no git ref"):
@@ -169,9 +200,30 @@ def test_what_is_missing_or_too_large_is_told(repo: GitRepo, monkeypatch: pytest
     monkeypatch.setattr(git, "MAX_TREE_BYTES", 7)
     with pytest.raises(GitError, match="larger than 7 bytes"):
         repo.files(sha)
+    with pytest.raises(GitError, match="4 bytes, expected at most 3"):
+        repo.blobs([entry.oid for entry in repo.tree(sha)], max_bytes=3)
     for call in (repo.commit, repo.tree, repo.files, repo.log, repo.root):
         with pytest.raises(GitError):
             call("f" * 40)
+
+
+def test_a_large_file_stays_in_the_tree_and_is_not_read(repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "MAX_BLOB", 100)
+    monkeypatch.setattr(git, "_SMALLER_LIMITS", (50, 10))
+    sha = commit(repo, {"o/k": b"small", "big/one": b"x" * 101, "big/two": b"y" * 101, "big/copy": b"x" * 101})
+    files = repo.files(sha)
+    assert (set(files), files["o/k"]) == ({"o/k", "big/one", "big/two", "big/copy"}, b"small")
+    one, two = files["big/one"], files["big/two"]
+    assert isinstance(one, LeftOut)
+    assert one.why == "big/one has 101 bytes, more than the 100 that are read of one file in this tree"
+    assert frozenset(files.items()) == frozenset(repo.files(sha).items())
+    assert one != two, "a key made of the contents still tells the trees apart"
+    # More than may be read of the tree in all: the largest go first.
+    middle = commit(repo, {"a": b"1" * 40, "b": b"2" * 40, "c": b"3" * 9})
+    monkeypatch.setattr(git, "MAX_TREE_BYTES", 60)
+    files = repo.files(middle)
+    assert {path for path, data in files.items() if isinstance(data, LeftOut)} == {"a", "b"}
+    assert files["c"] == b"3" * 9
 
 
 def test_merging_gives_the_tree_or_none_on_a_conflict(repo: GitRepo) -> None:

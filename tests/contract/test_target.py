@@ -11,12 +11,16 @@ import pytest
 
 from gitops_mk.adapters.kustomize import Kustomize
 from gitops_mk.adapters.kustomize_command import ENV_COMMAND, Command, probe
-from gitops_mk.core.target import find_target, probe_inner, probe_marked
-from gitops_mk.core.yamldocs import annotations_of, find_document
+from gitops_mk.core.checks.facts import built_knobs
+from gitops_mk.core.render.component import component_yaml, knobs_yaml
+from gitops_mk.core.target import find_target, overridden, probe_inner, probe_marked
+from gitops_mk.core.yamldocs import annotations_of, changed_leaves, find_document
 from gitops_mk.core.yamlpatch import add_component
 from gitops_mk.errors import InputError, ManifestError
 from gitops_mk.model.plan import PatchTarget, knob_patch
+from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.workload import WorkloadRef
+from tests.support import make
 
 
 def real_commands() -> list[Command]:
@@ -64,9 +68,8 @@ def hits(builder: Kustomize, files: dict[str, bytes], target: PatchTarget, wante
         "o/modekeeper/w.knobs.yaml": json.dumps(patch).encode(),
     }
     built = builder.build(tree, "o")
-    namespaces = [wanted.namespace, *([None] if wanted.namespace == "default" else [])]
-    found = [find_document(built, wanted.api_version, wanted.kind, ns, wanted.name) for ns in namespaces]
-    doc = next(doc for doc in found if doc is not None)
+    doc = find_document(built, wanted.api_version, wanted.kind, wanted.namespace, wanted.name)
+    assert doc is not None
     return built.count("modekeeper/knob.x") == 2 and annotations_of(doc)["modekeeper/knob.x"] == "7"
 
 
@@ -157,13 +160,13 @@ def test_components_before_ours_count_and_later_ones_do_not(builder: Kustomize) 
     assert target == PatchTarget(api_version="apps/v1", kind="Deployment", name="c1-web", namespace="early")
 
 
-def test_custom_kinds_and_the_repository_root_work(builder: Kustomize) -> None:
+def test_other_kinds_and_the_repository_root_work(builder: Kustomize) -> None:
     files = {
         "kustomization.yaml": b"bases: []\nresources:\n- j.yaml # the job\nnamespace: train\nnamePrefix: x-\n",
-        "j.yaml": manifest("job", kind="PyTorchJob", api="kubeflow.org/v1") + b"\n---\n" + manifest("job"),
+        "j.yaml": manifest("job", kind="Job", api="batch/v1") + b"\n---\n" + manifest("job"),
     }
-    target = find_target(builder, files, ".", workload("x-job", "train", "PyTorchJob"))
-    assert target == PatchTarget(api_version="kubeflow.org/v1", kind="PyTorchJob", name="job")
+    target = find_target(builder, files, ".", workload("x-job", "train", "Job"))
+    assert target == PatchTarget(api_version="batch/v1", kind="Job", name="job")
 
 
 @pytest.mark.parametrize(
@@ -234,3 +237,82 @@ def test_a_folder_without_a_kustomization_is_told() -> None:
         probe_inner({}, "o")
     with pytest.raises(InputError, match=r"o: no kustomization.yaml, expected the folder of an overlay"):
         probe_marked({}, "o", [])
+
+
+def template_patch(name: str, annotations: dict[str, str | None]) -> dict[str, str]:
+    template = {"metadata": {"annotations": annotations}}
+    head = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}}
+    return {"patch": json.dumps(head | {"spec": {"template": template}})}
+
+
+def test_knobs_that_the_overlay_sets_after_our_turn_are_told(builder: Kustomize) -> None:
+    later = {"modekeeper/knob.a": "4", "modekeeper/knob.gone": None}
+    files = {
+        "base/kustomization.yaml": kustomization(
+            resources=["d.yaml"], patches=[template_patch("web", {"modekeeper/knob.free": "1"})]
+        ),
+        "base/d.yaml": manifest("web"),
+        "o/kustomization.yaml": kustomization(
+            resources=["../base"], namePrefix="p-", namespace="train", patches=[template_patch("web", later)]
+        ),
+    }
+    wanted = workload("p-web", "train")
+    target = find_target(builder, files, "o", wanted)
+    assert overridden(builder, files, "o", wanted, target, ["gone", "free", "a", "new", "a"]) == ("gone", "a")
+    assert overridden(builder, files, "o", wanted, target, ()) == ()
+    # What stands in our component today is replaced, as a proposal would.
+    own = files | {
+        "o/kustomization.yaml": kustomization(resources=["../base"], components=["modekeeper"]),
+        "o/modekeeper/kustomization.yaml": b"{",
+    }
+    assert overridden(builder, own, "o", workload("web"), target, ["a", "free"]) == ()
+
+
+def test_overridden_fails_as_the_search_does(builder: Kustomize) -> None:
+    files = {"o/kustomization.yaml": kustomization(resources=["d.yaml"]), "o/d.yaml": manifest("web")}
+    target = find_target(builder, files, "o", workload("web"))
+    with pytest.raises(InputError, match="builds no Deployment default/other"):
+        overridden(builder, files, "o", workload("other"), target, ["a"])
+    with pytest.raises(ManifestError, match="gone"):
+        overridden(builder, files, "o", workload("web"), target.model_copy(update={"name": "gone"}), ["a"])
+    with pytest.raises(InputError, match=r"no kustomization.yaml"):
+        overridden(builder, {}, "o", workload("web"), target, ["a"])
+
+
+def test_an_overlay_that_names_no_namespace_is_told_verified_and_read_as_default(builder: Kustomize) -> None:
+    files = {
+        "base/kustomization.yaml": kustomization(
+            resources=["d.yaml"], patches=[template_patch("web", {"modekeeper/knob.comm_bucket_mb": "25"})]
+        ),
+        "base/d.yaml": manifest("web"),
+        "o/kustomization.yaml": kustomization(resources=["../base"], namePrefix="p-"),
+    }
+    wanted = workload("p-web")
+    target = find_target(builder, files, "o", wanted)
+    assert target.namespace is None
+    assert overridden(builder, files, "o", wanted, target, ["comm_bucket_mb"]) == ()
+    before = builder.build(files, "o")
+    assert built_knobs(before, wanted) == {"comm_bucket_mb": 25}
+    settings = WorkloadSettings.parse({"namespace": "default", "name": "p-web", "overlay": "o"}, what="a workload")
+    assert settings.ref == wanted
+    plan = make.plan(
+        workload=wanted,
+        target=target,
+        overlay="o",
+        chord="NOPE",
+        changes=(make.change("comm_bucket_mb", 25, 50),),
+        knobs={"comm_bucket_mb": 50},
+        invariants=(),
+    )
+    after = builder.build(
+        files
+        | {
+            "o/kustomization.yaml": add_component(files["o/kustomization.yaml"], "modekeeper"),
+            "o/modekeeper/kustomization.yaml": component_yaml(frozenset({wanted.slug})).encode(),
+            f"o/modekeeper/{wanted.slug}.knobs.yaml": knobs_yaml(plan).encode(),
+        },
+        "o",
+    )
+    assert built_knobs(after, wanted) == {"comm_bucket_mb": 50}
+    changed = changed_leaves(before, after)
+    assert [document.id.whole.namespace for document in changed.changed] == ["default"]

@@ -41,8 +41,8 @@ def run(
     called: list[tuple[str, int]] = []
     script: Iterator[Any] = iter(turns)
 
-    def turn(folder: str, stable: int) -> LoopResult:
-        called.append((folder, stable))
+    def turn(folder: str, tally: Tally) -> LoopResult:
+        called.append((folder, tally.stable_intervals))
         now = next(script)
         if isinstance(now, BaseException):
             raise now
@@ -77,6 +77,16 @@ def test_stable_turns_are_counted_in_a_row(store: FolderStore) -> None:
     assert tally.stable_intervals == 1
     counts = told(store)["counts"]
     assert counts == {"stable": 5, "incident": 1, "signal_burst": 1, "insufficient_evidence": 1, "failed": 1}
+
+
+def test_the_same_telemetry_again_is_no_further_interval(store: FolderStore) -> None:
+    """A file that does not grow would else walk the knobs back on one reading."""
+    still = STABLE.model_copy(update={"source": "file"})
+    window = still.window.model_copy(update={"last_step": 500, "steps": 501})
+    grown = still.model_copy(update={"window": window})
+    tally, called = run(store, [result(still), result(still), result(grown), result(grown)])
+    assert [stable for _, stable in called] == [0, 1, 1, 2]
+    assert tally.stable_intervals == 2
 
 
 def test_a_turn_that_fails_is_told_and_the_next_one_tried(store: FolderStore) -> None:

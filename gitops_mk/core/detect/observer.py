@@ -20,7 +20,8 @@ from gitops_mk.model.telemetry import Environment, IngestCounts, Window
 
 class Observer:
     """Feed it bytes, ask it once at the end. Without `min_steps` usable steps, or with more than `max_dropped_pct`
-    percent of the lines unusable, every detector answers that the evidence is insufficient.
+    percent of the lines unusable, every detector answers that the evidence is insufficient. Steps that carry a time not
+    after `since` are left out: what was merged then may have mended what they show.
 
     Raises InputError for an unknown format.
     """
@@ -31,10 +32,13 @@ class Observer:
         format: str | None = None,  # noqa: A002 (the word the command line and the reports use)
         min_steps: int = 30,
         max_dropped_pct: float = 20.0,
+        since: datetime | None = None,
     ) -> None:
         self._source = source_kind
         self._min_steps = min_steps
         self._max_dropped_pct = max_dropped_pct
+        self._since_ms = None if since is None else since.timestamp() * 1000.0
+        self._left_out = 0
         self._reader = Reader(format)
         self._sequence = Sequencer()
         self._history = History()
@@ -54,7 +58,7 @@ class Observer:
         """The answer to all that was fed; nothing may be fed after it."""
         self._take(self._reader.finish())
         for rows in self._sequence.finish():
-            self._history.append(rows)
+            self._append(rows)
         counts = self._counts()
         tally = self._reader.tally
         nodes, models = tuple(sorted(tally.nodes)), tuple(sorted(tally.gpu_models))
@@ -75,7 +79,15 @@ class Observer:
     def _take(self, batches: list[Columns]) -> None:
         for batch in batches:
             for rows in self._sequence.feed(batch):
-                self._history.append(rows)
+                self._append(rows)
+
+    def _append(self, rows: Columns) -> None:
+        if self._since_ms is not None:
+            new = ~(rows.ts <= self._since_ms)
+            self._left_out += len(new) - int(new.sum())
+            rows = rows.take(new)
+        if len(rows):
+            self._history.append(rows)
 
     def _counts(self) -> IngestCounts:
         tally, sequence = self._reader.tally, self._sequence
@@ -93,6 +105,7 @@ class Observer:
             clock_skew=sequence.clock_skew,
             resumes=sequence.resumes,
             gaps=sequence.gaps,
+            left_out=self._left_out,
         )
 
     def _signals(self, counts: IngestCounts) -> tuple[Signal, ...]:
@@ -112,6 +125,8 @@ class Observer:
         notes = []
         if tally.events:
             notes.append(f"{tally.events} lines announced planned events")
+        if counts.left_out:
+            notes.append(f"{counts.left_out} steps from before the last merge were left out")
         if counts.resumes:
             notes.append(f"the job resumed {counts.resumes} times")
         if counts.clock_skew:

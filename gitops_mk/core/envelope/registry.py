@@ -22,6 +22,7 @@ from gitops_mk.core.envelope.rules import (
     max_delta,
     required_signals,
     solvable,
+    telemetry_is_new,
 )
 from gitops_mk.model.verdict import Reason, Verdict
 
@@ -39,6 +40,7 @@ RULES: Final[tuple[Rule, ...]] = (
     held.judge,
     cooldown.judge,
     budget.judge,
+    telemetry_is_new.judge,
     bounds.judge,
     max_delta.judge,
     invariants.judge,

@@ -17,6 +17,7 @@ KUSTOMIZATION_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization
 KNOBS_SUFFIX = ".knobs.yaml"
 PLAN_SUFFIX = ".plan.json"
 
+_MARK = b"# Kept by ModeKeeper GitOps"
 _OURS = "# Kept by ModeKeeper GitOps; changed by pull request only. Why these values: see the .plan.json beside this file.\n"
 
 
@@ -89,6 +90,12 @@ def render(plan: Plan, base: Mapping[str, bytes]) -> dict[str, bytes]:
     slug = plan.workload.slug
     folder = component_dir(plan.overlay)
     kustomization = overlay_kustomization(base, plan.overlay)
+    for path in (f"{folder}/kustomization.yaml", knobs_path(plan.overlay, slug)):
+        if not base.get(path, _MARK).startswith(_MARK):
+            raise InputError(
+                f"{path} is not ModeKeeper's, and would be overwritten",
+                hint=f"move what stands in {folder} elsewhere: that folder is for the component",
+            )
     files = {
         kustomization: add_component(base[kustomization], COMPONENT_DIR),
         f"{folder}/kustomization.yaml": component_yaml(pinned_slugs(base, plan.overlay) | {slug}).encode(),

@@ -10,7 +10,13 @@ from jinja2 import Environment, StrictUndefined
 
 from gitops_mk.core.render.text import markdown, plain
 from gitops_mk.errors import InputError
-from gitops_mk.model.change import TRAILER_CHANGE, TRAILER_CHORD, TRAILER_DIGEST, TRAILER_WORKLOAD
+from gitops_mk.model.change import (
+    TRAILER_CHANGE,
+    TRAILER_CHORD,
+    TRAILER_DIGEST,
+    TRAILER_ROLLBACK,
+    TRAILER_WORKLOAD,
+)
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.signal import Evidence
@@ -62,6 +68,8 @@ def trailers(plan: Plan) -> str:
         f"{TRAILER_CHORD}: {plan.chord}",
         f"{TRAILER_DIGEST}: {plan.digest}",
     ]
+    if plan.rollback_of is not None:
+        lines.append(f"{TRAILER_ROLLBACK}: {plan.rollback_of}")
     lines += [f"{TRAILER_CHANGE}: {c.knob} {c.before} {c.after}" for c in plan.changes]
     return "\n".join(lines)
 

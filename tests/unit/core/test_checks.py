@@ -13,6 +13,7 @@ from gitops_mk.core.bundle import policy_bundle, rollback_plan
 from gitops_mk.core.checks import registry
 from gitops_mk.core.checks.facts import PLAN_MAX_BYTES, Facts, built_knobs
 from gitops_mk.core.checks.steps import build, envelope, freshness, invariants, plan, policy, render, scope
+from gitops_mk.core.envelope.registry import RULES
 from gitops_mk.core.planner import Options, decide_actions
 from gitops_mk.core.policy import load_policy
 from gitops_mk.core.render.component import render as render_plan
@@ -47,11 +48,13 @@ STATES = (
     InvariantState(
         name=InvariantName.TAIL_LATENCY,
         before=4,
-        after=8,
+        after=16,
         formula="dataloader_num_workers * dataloader_prefetch_factor, not less",
     ),
 )
-PLAN = make.plan(policy=DIGESTS, invariants=STATES)
+MOVES = (make.change("dataloader_num_workers", 2, 4), make.change("dataloader_prefetch_factor", 2, 4))
+PINNED = {"dataloader_num_workers": 4, "dataloader_prefetch_factor": 4}
+PLAN = make.plan(policy=DIGESTS, invariants=STATES, changes=MOVES, knobs=PINNED)
 
 
 def built(knobs: dict[str, int], outer: dict[str, int] | None = None, more: str = "") -> str:
@@ -67,7 +70,7 @@ def built(knobs: dict[str, int], outer: dict[str, int] | None = None, more: str 
     )
 
 
-AFTER = {**make.KNOBS, "dataloader_num_workers": 4}
+AFTER = {**make.KNOBS, **PINNED}
 
 
 def facts(one: Plan = PLAN, **over: Any) -> Facts:
@@ -91,7 +94,7 @@ def facts(one: Plan = PLAN, **over: Any) -> Facts:
         "head_files": {**BASE, **files},
         "policy": POLICY,
         "base_build": built(make.KNOBS),
-        "head_build": built(AFTER, {"dataloader_num_workers": 4}),
+        "head_build": built(AFTER, PINNED),
         "target": TARGET,
     }
     return Facts(**{**values, **over})
@@ -227,6 +230,31 @@ class TestEnvelopeStep:
         # Without a forge nobody can say whether it was released.
         assert envelope.check(facts(applied=(old,))).allowed
 
+    def test_targets_are_computed_again(self) -> None:
+        """A pull request can't bring values that its chord would not compute, however small the move."""
+        other = make.plan(policy=DIGESTS, changes=MOVES[:1], knobs={"dataloader_num_workers": 4})
+        says(
+            envelope.check,
+            facts(other),
+            Reason.PLAN_INVALID,
+            "INPUT-STRAGGLER computes dataloader_num_workers 2 to 4, data",
+        )
+        full = {**make.KNOBS, "dataloader_num_workers": 32, "dataloader_prefetch_factor": 32}
+        down = make.plan(
+            policy=DIGESTS, chord="BURST-ABSORB", observation=make.observation(SignalName.BURST),
+            changes=(make.change("dataloader_prefetch_factor", 32, 32),), knobs={"dataloader_prefetch_factor": 32},
+        )  # fmt: skip
+        says(envelope.check, facts(down, base_build=built(full)), Reason.PLAN_INVALID, "nothing is left to move")
+
+    def test_a_chord_without_a_recipe_is_judged_by_the_rules_alone(self) -> None:
+        own = POLICY.catalog.chords[3].model_copy(update={"id": "OURS"})
+        allowed = POLICY.passport(POLICY.settings.workloads[0])
+        assert own.id not in allowed.allowed_chords
+        assert envelope.other_targets(make.plan(chord="OURS"), facts()) == ""
+
+    def test_other_starting_values_are_for_freshness_to_tell(self) -> None:
+        assert envelope.other_targets(PLAN, facts(base_build=built({**make.KNOBS, "dataloader_num_workers": 3}))) == ""
+
     def test_rollback(self) -> None:
         back = make.plan(
             policy=DIGESTS,
@@ -282,13 +310,13 @@ class TestBuildStep:
         says(build.check, facts(changes=()), Reason.BUILD_FAILED, "no plan")
 
     def test_documents(self) -> None:
-        good = built(AFTER, {"dataloader_num_workers": 4})
+        good = built(AFTER, PINNED)
         more = good + "---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: x\n"
         says(build.check, self.head(more), Reason.UNPLANNED_CHANGE, "Secret x appears or goes")
         says(build.check, self.head(good + "---\n" + good), Reason.BUILD_FAILED, "twice")
 
     def test_other_leaves(self) -> None:
-        good = built(AFTER, {"dataloader_num_workers": 4})
+        good = built(AFTER, PINNED)
         says(
             build.check, self.head(good.replace("replicas: 1", "replicas: 2")), Reason.UNPLANNED_CHANGE, "spec.replicas"
         )
@@ -309,8 +337,8 @@ class TestBuildStep:
 
     def test_other_knobs_move(self) -> None:
         """A knob that the plan pins but does not move must not move."""
-        one = make.plan(policy=DIGESTS, invariants=STATES, knobs={"dataloader_num_workers": 4, "concurrency": 9})
-        head = built({**AFTER, "concurrency": 9}, {"dataloader_num_workers": 4, "concurrency": 9})
+        one = make.plan(policy=DIGESTS, invariants=STATES, changes=MOVES, knobs={**PINNED, "concurrency": 9})
+        head = built({**AFTER, "concurrency": 9}, {**PINNED, "concurrency": 9})
         says(build.check, facts(one, head_build=head), Reason.UNPLANNED_CHANGE, "other knobs")
 
 
@@ -354,6 +382,11 @@ def test_built_knobs() -> None:
     assert built_knobs(built(make.KNOBS), None) == {}
     assert built_knobs(built(make.KNOBS), make.REF.model_copy(update={"name": "x"})) == {}
     assert built_knobs(built(make.KNOBS), make.REF) == dict(sorted(make.KNOBS.items()))
+    unnamed = built(make.KNOBS).replace("  namespace: ml\n", "")
+    assert built_knobs(unnamed, make.REF) == {}
+    assert built_knobs(unnamed, make.REF.model_copy(update={"namespace": "default"})) == built_knobs(
+        built(make.KNOBS), make.REF
+    )
 
 
 def test_trace_tells_inputs_signals_verdicts_and_outcome() -> None:
@@ -361,7 +394,7 @@ def test_trace_tells_inputs_signals_verdicts_and_outcome() -> None:
     decision = decide_actions(make.state(), seen, Options(), make.NOW)
     text = trace_lines(trace_events(make.state(), seen, decision, {"planned": "x"}, ts="2026-01-01T00:00:00Z"))
     assert text.count('"event":"signal"') == len(SignalName)
-    assert text.count('"event":"verdict"') == 15
+    assert text.count('"event":"verdict"') == len(RULES)
     assert text.splitlines()[-1].count('"event":"outcome"') == 1
 
 
@@ -380,4 +413,7 @@ def test_bundle_is_deterministic_and_links_the_way_back() -> None:
         "rollback_plan_path": "r.json",
     }
     [item] = rollback_plan((PLAN,), verify_report=None)["items"]
-    assert item["changes"] == [{"knob": "dataloader_num_workers", "before": 4, "after": 2}]
+    assert item["changes"] == [
+        {"knob": "dataloader_num_workers", "before": 4, "after": 2},
+        {"knob": "dataloader_prefetch_factor", "before": 4, "after": 2},
+    ]

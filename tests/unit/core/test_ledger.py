@@ -42,6 +42,9 @@ def test_applied_change() -> None:
     assert found.changes == {"dataloader_num_workers": (2, 4)}
     assert found.at == "2023-11-14T22:13:20Z"
     assert applied_change(commit("x"), MESSAGE) is not None
+    undo = applied_change(commit(MESSAGE.rstrip() + f"\nModeKeeper-Rollback-Of: {'2' * 64}\n"))
+    assert undo is not None
+    assert undo.rollback_of == "2" * 64
     early = applied_change(commit(time=-5))
     assert early is not None
     assert early.at == "1970-01-01T00:00:00Z"
@@ -94,6 +97,12 @@ class TestStableProfile:
         again = make.applied("INPUT-STRAGGLER", {"dataloader_num_workers": (2, 4)})
         assert self.profile(up, down, again, dataloader_num_workers=4) is None
 
+    def test_a_rollback_is_a_new_start(self) -> None:
+        up = make.applied("INPUT-STRAGGLER", {"dataloader_num_workers": (2, 4)})
+        back = make.applied("RECOVER-RELOCK", {"dataloader_num_workers": (4, 2)})
+        back = back.model_copy(update={"rollback_of": "1" * 64})
+        assert self.profile(up, back) is None
+
     def test_only_a_walk_back_in_force(self) -> None:
         down = make.applied("RECOVER-RELOCK", {"dataloader_num_workers": (4, 2)})
         assert self.profile(down) is None
@@ -117,7 +126,7 @@ class TestHolds:
 
     def test_reverted(self) -> None:
         change = make.applied(changes={"dataloader_num_workers": (2, 4), "dataloader_prefetch_factor": (1, 2)})
-        merged = make.pull_request(state=PrState.MERGED, number=7)
+        merged = make.pull_request(state=PrState.MERGED, number=7, merge_sha=make.SHA_A)
         assert self.held(merged, applied=(change,)) == [("reverted", ("dataloader_num_workers",), 7)]
         assert self.held(applied=(change,)) == [("reverted", ("dataloader_num_workers",), None)]
         assert self.held(applied=(change,), dataloader_num_workers=4) == []
@@ -125,7 +134,28 @@ class TestHolds:
         released = merged.model_copy(update={"labels": (LABEL_RELEASED,)})
         assert self.held(released, applied=(change,)) == []
 
-    def test_a_rollback_of_ours_is_no_revert(self) -> None:
+    def test_the_same_decision_taken_back_twice_is_held_twice(self) -> None:
+        """Digests repeat by design; a release is for one merge."""
+        first = make.applied(commit=make.SHA_A)
+        again = make.applied(commit=make.SHA_B)
+        released = make.pull_request(state=PrState.MERGED, number=1, merge_sha=make.SHA_A, labels=(LABEL_RELEASED,))
+        second = make.pull_request(state=PrState.MERGED, number=2, merge_sha=make.SHA_B)
+        assert self.held(released, second, applied=(first, again)) == [("reverted", ("dataloader_num_workers",), 2)]
+
+    def test_a_merged_rollback_holds_what_it_took_back(self) -> None:
+        up = make.applied()
+        down = make.applied("RECOVER-RELOCK", {"dataloader_num_workers": (4, 2)}, commit=make.SHA_B, digest="2" * 64)
+        down = down.model_copy(update={"rollback_of": "1" * 64})
+        rollback = make.pull_request(state=PrState.MERGED, number=2, merge_sha=make.SHA_B, rollback_of=1)
+        assert self.held(rollback, applied=(up, down)) == [("reverted", ("dataloader_num_workers",), 2)]
+        assert self.held(rollback, applied=(up, down), dataloader_num_workers=3) == []
+        released = rollback.model_copy(update={"labels": (LABEL_RELEASED,)})
+        assert self.held(released, applied=(up, down)) == []
+
+    def test_declining_an_undo_is_no_word_against_the_chord(self) -> None:
+        assert self.held(self.closed(rollback_of=1)) == []
+
+    def test_a_walk_back_of_ours_is_no_revert(self) -> None:
         up = make.applied(changes={"dataloader_num_workers": (2, 4)})
         down = make.applied("RECOVER-RELOCK", {"dataloader_num_workers": (4, 2)}, commit=make.SHA_B, digest="2" * 64)
         assert self.held(applied=(up, down)) == []

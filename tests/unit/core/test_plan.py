@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -32,7 +33,8 @@ from gitops_mk.model.change import Hold
 from gitops_mk.model.chord import Budget, Intent, InvariantName
 from gitops_mk.model.passport import InvariantRule, KnobLimit, Observability, PassportBudget, Recovery
 from gitops_mk.model.signal import SignalName
-from gitops_mk.model.telemetry import IngestCounts
+from gitops_mk.model.telemetry import IngestCounts, Window
+from gitops_mk.model.times import parse_time
 from gitops_mk.model.verdict import Reason
 from tests.support import make
 
@@ -170,6 +172,15 @@ class TestRelock:
         now = {"grad_accum_steps": 12, "microbatch_size": 16}
         stable = {**make.KNOBS, "grad_accum_steps": 8, "microbatch_size": 24}
         assert moved(self.back(now, stable)) == {"grad_accum_steps": 8, "microbatch_size": 24}
+
+    def test_a_goal_outside_todays_limits_is_come_near_to(self) -> None:
+        tight = {**LIMITS, "dataloader_num_workers": KnobLimit(min=3, max=32, max_delta=16)}
+        stable = {**make.KNOBS, "dataloader_num_workers": 1}
+        assert moved(self.back({"dataloader_num_workers": 8}, stable, limits=tight)) == {"dataloader_num_workers": 4}
+        assert moved(self.back({"dataloader_num_workers": 4}, stable, limits=tight)) == {"dataloader_num_workers": 3}
+        assert self.back({"dataloader_num_workers": 3}, stable, limits=tight).reason is Reason.OUT_OF_BOUNDS
+        free = self.back({"dataloader_num_workers": 8}, stable, limits={})
+        assert moved(free) == {"dataloader_num_workers": 4}
 
     def test_refusals(self) -> None:
         only_one = self.back({"grad_accum_steps": 8}, dict(make.KNOBS))
@@ -356,6 +367,40 @@ class TestEnvelope:
         # Fewer loaders read less far ahead, which is what guards the tail.
         shrink = make.action("INPUT-STRAGGLER", make.change("dataloader_num_workers", 2, 1))
         assert self.reason(act=shrink) is Reason.INVARIANT_VIOLATED
+
+    def test_half_an_invariant_holds_too(self) -> None:
+        """A knob that the workload does not carry can't make up for one that moves."""
+        lone = {"microbatch_size": 32}
+        grown = make.action("DRIFT-RETUNE", make.change("microbatch_size", 32, 128))
+        assert (
+            self.reason(act=grown, knobs=lone, observation=make.observation(SignalName.DRIFT))
+            is Reason.INVARIANT_VIOLATED
+        )
+
+    def test_telemetry_must_be_newer_than_the_last_merge(self) -> None:
+        def seen(last: str | None, source: str = "file") -> Any:
+            window = Window(first_step=0, last_step=399, steps=400, last_ts=last)
+            return make.observation(SignalName.STRAGGLER, window=window, source=source)
+
+        merged = (make.applied(age_s=10_000),)
+        at = parse_time(merged[0].at)
+        old, new = (at - timedelta(seconds=1)).isoformat(), (at + timedelta(milliseconds=1)).isoformat()
+        assert self.reason(observation=seen(old), applied=merged) is Reason.INSUFFICIENT_EVIDENCE
+        assert self.reason(observation=seen(new), applied=merged) is None
+        assert self.reason(observation=seen(old)) is None
+        assert self.reason(observation=seen(None), applied=merged) is None
+        assert self.reason(observation=seen(old, "synthetic"), applied=merged) is None
+        assert self.reason(observation=seen(old), applied=merged, rollback=make.applied()) is None
+
+    def test_an_exact_undo_passes_limits_that_were_tightened_since(self) -> None:
+        undo = make.action("RECOVER-RELOCK", make.change("dataloader_num_workers", 8, 2))
+        tight = make.passport(allowed_knobs=(), knobs={"dataloader_num_workers": KnobLimit(min=4, max=6, max_delta=1)})
+        given = {
+            "act": undo, "passport": tight, "knobs": {**make.KNOBS, "dataloader_num_workers": 8},
+            "catalog": make.catalog(chords=make.catalog().chords[:1]),
+        }  # fmt: skip
+        assert self.reason(**given) is Reason.UNKNOWN_CHORD
+        assert self.reason(**given, rollback=make.applied()) is None
 
     def test_delivery(self) -> None:
         job = make.REF.model_copy(update={"kind": "Job"})

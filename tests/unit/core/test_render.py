@@ -81,6 +81,12 @@ class TestComponent:
             "Kustomization", "modekeeper/kustomization.yaml", "modekeeper/trainer.knobs.yaml", "modekeeper/trainer.plan.json",
         }  # fmt: skip
 
+    @pytest.mark.parametrize("name", ["kustomization.yaml", "trainer.knobs.yaml"])
+    def test_a_folder_that_is_somebody_elses(self, name: str) -> None:
+        theirs = {**BASE, f"overlays/demo/modekeeper/{name}": b"commonLabels: {a: b}\n"}
+        with pytest.raises(InputError, match="would be overwritten"):
+            component.render(make.plan(), theirs)
+
     def test_no_kustomization_or_two(self) -> None:
         with pytest.raises(InputError, match="no kustomization file"):
             component.render(make.plan(), {})
@@ -220,6 +226,10 @@ class TestWords:
         assert "because" in self.body(bare)
         declared = make.plan(changes=(make.change("mine", 1, 2),), knobs={"mine": 2})
         assert "| none |" in self.body(declared)
+
+    def test_a_rollback_says_what_it_takes_back(self) -> None:
+        message = commit_message(make.plan(rollback_of="2" * 64), wording())
+        assert trailers(message)["ModeKeeper-Rollback-Of"] == ["2" * 64]
 
     def test_too_long_is_refused_not_cut(self) -> None:
         many = tuple(Verdict.allow(f"rule{i}", "x" * 290) for i in range(250))

@@ -165,6 +165,14 @@ def test_a_document_is_found_by_its_whole_identity() -> None:
     assert find_document(text, "apps/v1", "Deployment", None, "web") is None
     assert find_document(text, "apps/v1beta1", "Deployment", "train", "web") is None
     assert find_document(text, "v1", "ConfigMap", None, "web") is not None
+    assert find_document(text, "v1", "ConfigMap", "default", "web") is not None, "none named is `default`"
+    assert find_document(text, "v1", "ConfigMap", "train", "web") is None
+    spaced = DEPLOYMENT.replace("namespace: train", "namespace: default")
+    assert find_document(spaced, "apps/v1", "Deployment", None, "web") is not None
+    with pytest.raises(InputError, match="stands twice"):
+        find_document(
+            f"{spaced}---\n{DEPLOYMENT.replace('  namespace: train', '')}", "apps/v1", "Deployment", None, "web"
+        )
     with pytest.raises(InputError, match="stands twice"):
         find_document(f"{text}---\n# again\n{DEPLOYMENT}", "apps/v1", "Deployment", "train", "web")
 

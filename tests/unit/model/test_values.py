@@ -21,7 +21,7 @@ from gitops_mk.model.knob import annotation_key, knobs_from_annotations
 from gitops_mk.model.passport import InvariantRule, KnobLimit, Passport
 from gitops_mk.model.plan import InvariantState, PlanItem, knob_patch, plan_item
 from gitops_mk.model.report import report
-from gitops_mk.model.settings import RepoSettings, WorkloadSettings, safe_repo_path
+from gitops_mk.model.settings import RepoSettings, safe_repo_path
 from gitops_mk.model.signal import SignalName
 from gitops_mk.model.telemetry import IngestCounts
 from gitops_mk.model.times import format_time, from_epoch, parse_time
@@ -241,8 +241,6 @@ class TestSettings:
         assert loaded.passport_of(loaded.workloads[0]) == "pilot"
         assert loaded.passport_of(load(self.workload(passport="safe")).workloads[0]) == "safe"
         assert len(loaded.sha256) == 64
-        assert loaded.workloads[0].component_dir == "o/modekeeper"
-        assert WorkloadSettings.parse(self.workload(overlay="."), what="w").component_dir == "modekeeper"
         with pytest.raises(ConfigError, match="two overlays claim Deployment ml/trainer: 'o' and 'p'"):
             load(self.workload(), self.workload(overlay="p"))
         with pytest.raises(ConfigError, match="share the file"):

@@ -30,16 +30,17 @@ def check(facts: Facts) -> Verdict:
         what = (*changes.added, *changes.removed)[0]
         return Verdict.block(ID, Reason.UNPLANNED_CHANGE, f"{what} appears or goes, expected no such change")
     ref = plan.workload
-    identity = DocumentId(ref.api_version, ref.kind, ref.namespace, ref.name)
+    identity = DocumentId(ref.api_version, ref.kind, ref.namespace, ref.name).whole
     places = (OBJECT_ANNOTATIONS, TEMPLATE_ANNOTATIONS)
     planned: dict[Path, str] = {(*place, annotation_key(k)): str(v) for place in places for k, v in plan.knobs.items()}
     moved = set()
     for document in changes.changed:
+        ours = document.id.whole == identity
         for leaf in document.leaves:
             # An empty annotations map gives way to the first annotation put into it.
-            if document.id == identity and leaf.path in places and leaf.after is None:
+            if ours and leaf.path in places and leaf.after is None:
                 continue
-            if document.id != identity or leaf.path not in planned:
+            if not ours or leaf.path not in planned:
                 return Verdict.block(
                     ID,
                     Reason.UNPLANNED_CHANGE,

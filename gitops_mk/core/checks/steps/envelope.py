@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from gitops_mk.core.checks.facts import Facts
+from gitops_mk.core.chords.registry import RECIPES
 from gitops_mk.core.envelope.context import Context
 from gitops_mk.core.envelope.registry import decide, judge, may_propose
-from gitops_mk.core.ledger import holds
+from gitops_mk.core.ledger import holds, stable_profile
+from gitops_mk.core.planner import WorkloadState, compute_action
 from gitops_mk.model.change import AppliedChange, Person
+from gitops_mk.model.chord import Intent
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.verdict import Reason, Verdict
 
@@ -53,7 +56,41 @@ def check(facts: Facts) -> Verdict:
     if not may_propose(verdict):
         reason = verdict.reason or Reason.NO_CHECKS_RUN
         return Verdict.block(ID, reason, f"{verdict.rule}: {verdict.message}")
+    wrong = other_targets(plan, facts) if plan.rollback_of is None else ""
+    if wrong:
+        return Verdict.block(ID, Reason.PLAN_INVALID, wrong)
     return Verdict.allow(ID, "undoes a merged change" if rollback else verdict.message)
+
+
+def other_targets(plan: Plan, facts: Facts) -> str:
+    """How the plan's moves differ from what its chord computes from the base's values; empty when they don't."""
+    policy, passport = facts.policy, facts.passport
+    if policy is None or passport is None or plan.chord not in RECIPES:
+        return ""
+    if any(facts.base_knobs.get(c.knob) != c.before for c in plan.changes):
+        # Made from other values than the base's: freshness says so.
+        return ""
+    mine = tuple(change for change in facts.applied if change.workload == plan.workload.key)
+    action = compute_action(
+        WorkloadState(
+            ref=plan.workload,
+            overlay=plan.overlay,
+            target=plan.target,
+            knobs=facts.base_knobs,
+            pinned=frozenset(),
+            world_size=plan.world_size,
+            catalog=policy.catalog,
+            passport=passport,
+            config_sha256=policy.settings.sha256,
+            stable_profile=stable_profile(mine, facts.base_knobs),
+        ),
+        Intent(plan.chord),
+        plan.observation.words(),
+    )
+    if action.changes == plan.changes:
+        return ""
+    computed = ", ".join(f"{c.knob} {c.before} to {c.after}" for c in action.changes) or action.unsolved or "no move"
+    return f"{plan.chord} computes {computed} from the base's values, the plan says otherwise"
 
 
 def undone(plan: Plan, applied: tuple[AppliedChange, ...]) -> AppliedChange | None:
@@ -66,6 +103,7 @@ def undone(plan: Plan, applied: tuple[AppliedChange, ...]) -> AppliedChange | No
             change
             for change in reversed(applied)
             if change.plan_digest == plan.rollback_of
+            and change.rollback_of is None
             and change.workload == plan.workload.key
             and change.changes == opposite
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gitops_mk.core.checks.facts import Facts
 from gitops_mk.core.ledger import trailers
-from gitops_mk.model.change import TRAILER_CHANGE, TRAILER_CHORD, TRAILER_DIGEST, TRAILER_WORKLOAD
+from gitops_mk.model.change import TRAILER_CHANGE, TRAILER_CHORD, TRAILER_DIGEST, TRAILER_ROLLBACK, TRAILER_WORKLOAD
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.verdict import Reason, Verdict
 
@@ -30,6 +30,7 @@ def check(facts: Facts) -> Verdict:
         TRAILER_WORKLOAD: [plan.workload.key],
         TRAILER_CHORD: [plan.chord],
         TRAILER_DIGEST: [plan.digest],
+        TRAILER_ROLLBACK: [plan.rollback_of] if plan.rollback_of else None,
         TRAILER_CHANGE: [f"{c.knob} {c.before} {c.after}" for c in plan.changes],
     }
     for key, values in expected.items():

@@ -33,6 +33,10 @@ def targets(state: State) -> Solution:
         if knob in (GRAD_ACCUM, MICROBATCH) or knob not in state.allowed:
             continue
         now = state.knobs[knob]
+        limit = state.limits.get(knob)
+        if limit is not None:
+            # The limits may have been tightened since: as near as they let it come.
+            goal = min(max(goal, limit.min), limit.max)
         wanted[knob] = min(goal, raised(state, knob)) if goal > now else max(goal, lowered(state, knob))
     if wanted:
         return moves(state, wanted, "a step back towards the last stable profile")

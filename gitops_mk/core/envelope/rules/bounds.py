@@ -10,6 +10,8 @@ RULE = "bounds"
 
 def judge(context: Context) -> Verdict:
     """Block targets outside the limits."""
+    if context.rollback:
+        return Verdict.allow(RULE)
     for change in context.action.changes:
         limit = context.passport.knobs.get(change.knob)
         if limit is not None and not limit.min <= change.after <= limit.max:

@@ -10,6 +10,8 @@ RULE = "knob_allowed"
 
 def judge(context: Context) -> Verdict:
     """Block knobs outside the passport's list, and outside the chord's own."""
+    if context.rollback:
+        return Verdict.allow(RULE)
     for change in context.action.changes:
         if change.knob not in context.passport.allowed_knobs:
             return Verdict.block(
