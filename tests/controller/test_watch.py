@@ -138,7 +138,7 @@ def test_ctrl_c_while_it_sleeps(store: FolderStore) -> None:
 def test_the_report_is_there_after_every_turn(store: FolderStore) -> None:
     seen: list[int] = []
 
-    def turn(folder: str, stable: int) -> LoopResult:
+    def turn(folder: str, tally: Tally) -> LoopResult:
         seen.append(told(store).get("iterations_done", 0))
         return result()
 
