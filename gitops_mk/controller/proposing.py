@@ -6,8 +6,8 @@ from gitops_mk.controller.plan import refuse_overridden, require_same_policy
 from gitops_mk.controller.propose import Outcome, Proposal, Proposed, propose, settle
 from gitops_mk.controller.state import configured, identity_of, policy_of, state_on_base
 from gitops_mk.controller.tools import Tools, Workplace
-from gitops_mk.core.envelope.context import Context
-from gitops_mk.core.envelope.registry import decide, judge, may_propose
+from gitops_mk.core.envelope.registry import may_propose
+from gitops_mk.core.planner import Options, judge_action
 from gitops_mk.errors import InputError
 from gitops_mk.model.plan import Plan
 
@@ -34,22 +34,9 @@ def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
                 hint="plan again: the base branch has changed since",
             )
     refuse_overridden(state, files, tools, plan)
-    verdicts = judge(
-        Context(
-            action=plan.action(),
-            catalog=state.catalog,
-            passport=state.passport,
-            knobs=state.knobs,
-            observation=plan.observation,
-            now=tools.clock.now(),
-            world_size=state.world_size,
-            stable_intervals=plan.stable_intervals,
-            approve_advanced=plan.approved_advanced,
-            applied=state.applied,
-            holds=state.holds,
-        )
-    )
-    verdict = decide(verdicts)
+    options = Options(approve_advanced=plan.approved_advanced, stable_intervals=plan.stable_intervals)
+    judged = judge_action(state, plan.action(), plan.observation, options, tools.clock.now())
+    verdict = judged.verdict
     if not may_propose(verdict):
         return Proposal(Outcome.NOTHING, None, reason=verdict.reason, message=verdict.message)
     chord = state.catalog.get(plan.chord)
@@ -57,7 +44,7 @@ def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
         plan=plan,
         passport=state.passport,
         tier=chord.risk_tier if chord else "unknown",
-        verdicts=verdicts,
+        verdicts=judged.verdicts,
         draft=not place.license_status().ok,
     )
     return propose(

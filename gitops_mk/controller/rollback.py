@@ -7,10 +7,9 @@ from datetime import datetime
 from gitops_mk.controller.propose import Proposal, Proposed, propose, settle
 from gitops_mk.controller.state import identity_of, policy_of, state_on_base
 from gitops_mk.controller.tools import Tools, Workplace
-from gitops_mk.core.envelope.context import Context
-from gitops_mk.core.envelope.registry import decide, judge, may_propose
+from gitops_mk.core.envelope.registry import may_propose
 from gitops_mk.core.invariants import invariant_states
-from gitops_mk.core.planner import Options, WorkloadState, make_plan
+from gitops_mk.core.planner import Options, WorkloadState, judge_action, make_plan
 from gitops_mk.errors import InputError
 from gitops_mk.model.change import AppliedChange, PrState, PullRequest
 from gitops_mk.model.chord import Intent
@@ -71,26 +70,14 @@ def rollback_plan(
     observation = Observation(
         signals=(), environment=Environment(), ingest=IngestCounts(), window=Window(), source="none", format="none"
     )
-    verdicts = judge(
-        Context(
-            action=action,
-            catalog=state.catalog,
-            passport=state.passport,
-            knobs=state.knobs,
-            observation=observation,
-            now=now,
-            world_size=state.world_size,
-            applied=state.applied,
-            rollback=change,
-        )
-    )
-    verdict = decide(verdicts)
+    judged = judge_action(state, action, observation, Options(), now, rollback=change)
+    verdict = judged.verdict
     if not may_propose(verdict):
         raise InputError(f"the rollback is blocked: {verdict.reason}: {verdict.message}")
     plan = make_plan(
         state, action, observation, Options(), now=now, mk_version=mk_version, rollback_of=change.plan_digest
     )
-    return plan, verdicts
+    return plan, judged.verdicts
 
 
 def propose_rollback(place: Workplace, pr: PullRequest, tools: Tools) -> tuple[Plan, Proposal]:

@@ -91,7 +91,8 @@ def decide_actions(state: WorkloadState, observation: Observation, options: Opti
         intervals_needed=state.passport.recovery.stable_intervals,
     )
     judged = tuple(
-        _judge(state, compute_action(state, chord, observation.words()), observation, options, now) for chord in chords
+        judge_action(state, compute_action(state, chord, observation.words()), observation, options, now)
+        for chord in chords
     )
     chosen = next((j for j in judged if may_propose(j.verdict) and j.action.changes), None)
     return Decision(judged=judged, chosen=chosen)
@@ -129,7 +130,16 @@ def compute_action(state: WorkloadState, chord: Intent, signals: frozenset[str] 
     )
 
 
-def _judge(state: WorkloadState, action: Action, observation: Observation, options: Options, now: datetime) -> Judged:
+def judge_action(
+    state: WorkloadState,
+    action: Action,
+    observation: Observation,
+    options: Options,
+    now: datetime,
+    *,
+    rollback: AppliedChange | None = None,
+) -> Judged:
+    """Ask every rule of the envelope: the same question whether one plans, proposes, verifies or rolls back."""
     verdicts = judge(
         Context(
             action=action,
@@ -143,6 +153,7 @@ def _judge(state: WorkloadState, action: Action, observation: Observation, optio
             approve_advanced=options.approve_advanced,
             applied=state.applied,
             holds=state.holds,
+            rollback=rollback,
         )
     )
     return Judged(action=action, verdicts=verdicts, verdict=decide(verdicts))

@@ -250,10 +250,10 @@ class TestEnvelopeStep:
         own = POLICY.catalog.chords[3].model_copy(update={"id": "OURS"})
         allowed = POLICY.passport(POLICY.settings.workloads[0])
         assert own.id not in allowed.allowed_chords
-        assert envelope.other_targets(make.plan(chord="OURS"), facts()) == ""
+        assert envelope.other_targets(make.plan(chord="OURS"), make.state()) == ""
 
     def test_other_starting_values_are_for_freshness_to_tell(self) -> None:
-        assert envelope.other_targets(PLAN, facts(base_build=built({**make.KNOBS, "dataloader_num_workers": 3}))) == ""
+        assert envelope.other_targets(PLAN, make.state(knobs={**make.KNOBS, "dataloader_num_workers": 3})) == ""
 
     def test_rollback(self) -> None:
         back = make.plan(

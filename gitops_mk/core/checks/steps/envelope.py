@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from gitops_mk.core.checks.facts import Facts
 from gitops_mk.core.chords.registry import RECIPES
-from gitops_mk.core.envelope.context import Context
-from gitops_mk.core.envelope.registry import decide, judge, may_propose
+from gitops_mk.core.envelope.registry import may_propose
 from gitops_mk.core.ledger import holds, stable_profile
-from gitops_mk.core.planner import WorkloadState, compute_action
+from gitops_mk.core.planner import Options, WorkloadState, compute_action, judge_action
+from gitops_mk.core.policy import Policy
 from gitops_mk.model.change import AppliedChange, Person
 from gitops_mk.model.chord import Intent
+from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.verdict import Reason, Verdict
 
@@ -30,63 +31,45 @@ def check(facts: Facts) -> Verdict:
             Reason.PLAN_INVALID,
             f"it says it undoes {plan.rollback_of[:12]}, which is not merged or not its opposite",
         )
-    identity = Person(name=policy.settings.identity.name, email=policy.settings.identity.email)
-    mine = tuple(change for change in facts.applied if change.workload == plan.workload.key)
-    verdict = decide(
-        judge(
-            Context(
-                action=plan.action(),
-                catalog=policy.catalog,
-                passport=passport,
-                knobs=facts.base_knobs,
-                observation=plan.observation,
-                now=facts.now,
-                world_size=plan.world_size,
-                stable_intervals=plan.stable_intervals,
-                approve_advanced=plan.approved_advanced,
-                applied=mine,
-                # Whether a hold was released, pull requests alone can tell.
-                holds=holds(facts.prs, mine, {plan.workload.key: facts.base_knobs}, identity=identity)
-                if plan.rollback_of is None and facts.prs is not None
-                else (),
-                rollback=rollback,
-            )
-        )
-    )
+    state = on_base(facts, plan, policy, passport)
+    options = Options(approve_advanced=plan.approved_advanced, stable_intervals=plan.stable_intervals)
+    verdict = judge_action(state, plan.action(), plan.observation, options, facts.now, rollback=rollback).verdict
     if not may_propose(verdict):
         reason = verdict.reason or Reason.NO_CHECKS_RUN
         return Verdict.block(ID, reason, f"{verdict.rule}: {verdict.message}")
-    wrong = other_targets(plan, facts) if plan.rollback_of is None else ""
+    wrong = other_targets(plan, state) if rollback is None else ""
     if wrong:
         return Verdict.block(ID, Reason.PLAN_INVALID, wrong)
     return Verdict.allow(ID, "undoes a merged change" if rollback else verdict.message)
 
 
-def other_targets(plan: Plan, facts: Facts) -> str:
-    """How the plan's moves differ from what its chord computes from the base's values; empty when they don't."""
-    policy, passport = facts.policy, facts.passport
-    if policy is None or passport is None or plan.chord not in RECIPES:
-        return ""
-    if any(facts.base_knobs.get(c.knob) != c.before for c in plan.changes):
-        # Made from other values than the base's: freshness says so.
-        return ""
+def on_base(facts: Facts, plan: Plan, policy: Policy, passport: Passport) -> WorkloadState:
+    """The workload as the base has it. Whether a hold was released, pull requests alone can tell: without them, none is."""
     mine = tuple(change for change in facts.applied if change.workload == plan.workload.key)
-    action = compute_action(
-        WorkloadState(
-            ref=plan.workload,
-            overlay=plan.overlay,
-            target=plan.target,
-            knobs=facts.base_knobs,
-            pinned=frozenset(),
-            world_size=plan.world_size,
-            catalog=policy.catalog,
-            passport=passport,
-            config_sha256=policy.settings.sha256,
-            stable_profile=stable_profile(mine, facts.base_knobs),
-        ),
-        Intent(plan.chord),
-        plan.observation.words(),
+    identity = Person(name=policy.settings.identity.name, email=policy.settings.identity.email)
+    knobs = facts.base_knobs
+    return WorkloadState(
+        ref=plan.workload,
+        overlay=plan.overlay,
+        target=plan.target,
+        knobs=knobs,
+        pinned=frozenset(),
+        world_size=plan.world_size,
+        catalog=policy.catalog,
+        passport=passport,
+        config_sha256=policy.settings.sha256,
+        applied=mine,
+        holds=() if facts.prs is None else holds(facts.prs, mine, {plan.workload.key: knobs}, identity=identity),
+        stable_profile=stable_profile(mine, knobs),
     )
+
+
+def other_targets(plan: Plan, state: WorkloadState) -> str:
+    """How the plan's moves differ from what its chord computes from the base's values; empty when they don't."""
+    # Made from other values than the base's: freshness says so. Without a recipe nothing can be computed.
+    if plan.chord not in RECIPES or any(state.knobs.get(c.knob) != c.before for c in plan.changes):
+        return ""
+    action = compute_action(state, Intent(plan.chord), plan.observation.words())
     if action.changes == plan.changes:
         return ""
     computed = ", ".join(f"{c.knob} {c.before} to {c.after}" for c in action.changes) or action.unsolved or "no move"
