@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Mk, commit_all, git, load, tip
+from tests.support.processes import interruptible
 
 LINE = '{"ts": %d, "step": %d, "step_time_ms": %s}\n'
 
@@ -336,7 +337,7 @@ def test_ctrl_c_writes_the_report_of_what_was_seen(tmp_path: Path) -> None:
         "--out",
         str(tmp_path / "o"),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = interruptible(command)
     wait_for(lambda: (tmp_path / "o/explain.jsonl").exists())
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
@@ -354,7 +355,7 @@ def test_ctrl_c_in_an_apply_writes_nothing_to_the_repository(tmp_path: Path, rep
         sys.executable, "-m", "gitops_mk", "closed-loop", "run", "--path", str(log), "--follow", "--apply",
         "--repo", str(repo), "--out", str(tmp_path / "o"),
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = interruptible(command)
     wait_for(lambda: "observe_start" in read(tmp_path / "o/explain.jsonl"))
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)

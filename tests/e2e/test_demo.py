@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gitops_mk.adapters.git import GitRepo
+from tests.support.processes import interruptible
 
 
 def demo(topic: str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -43,7 +44,7 @@ def running(out: Path) -> list[str]:
     [
         ("straggler", "INPUT-STRAGGLER", "median step", -25),
         ("drift", "DRIFT-RETUNE", "median step", -10),
-        ("burst", "BURST-ABSORB", "95th percentile", -10),
+        ("burst", "BURST-ABSORB", "95th percentile", -3),
     ],
 )
 def test_the_loop_mends_a_real_trainer(topic: str, chord: str, measure: str, at_most: int, tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_folders(tmp_path: Path) -> None:
 def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     command = [sys.executable, "-m", "gitops_mk", "demo", "straggler", "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    process = interruptible(command, env=environment())
     until = time.monotonic() + 60
     while not ((out / "trainer.log").exists() and (out / "trainer.log").stat().st_size > 2000):
         assert time.monotonic() < until
