@@ -34,7 +34,7 @@ test: $(STAMP) lint
 		--cov=gitops_mk.model --cov=gitops_mk.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 	$(BIN)/python -m pytest -n 2 -q tests --ignore=tests/unit --ignore=tests/contract/test_target.py \
 		--ignore=tests/e2e --ignore=tests/demo
-	$(BIN)/python -m pytest -n 2 -q tests/e2e tests/demo
+	$(BIN)/python -m pytest -n 3 --maxschedchunk 1 -q tests/e2e tests/demo
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
