@@ -37,6 +37,7 @@ def propose(
     from gitops_mk.config import Access
     from gitops_mk.controller.plan import RECORDS_FILE, read_records
     from gitops_mk.controller.proposing import propose_plan
+    from gitops_mk.model.gate import first_active
     from gitops_mk.model.report import report
     from gitops_mk.wiring import make_tools, open_workplace
 
@@ -45,7 +46,7 @@ def propose(
     artifacts = FolderStore(out)
     started = tools.clock.now()
     with open_workplace(Access(repo, forge, base_branch, license_path), tools, writes=True) as place:
-        killed = next((reading for reading in place.kill_switch.read() if reading.active), None)
+        killed = first_active(place.kill_switch.read())
         results = [] if killed else [propose_plan(place, plan, tools) for plan in plans]
     payload = report(
         {

@@ -30,6 +30,7 @@ def rollback(
     from gitops_mk.adapters.artifacts import FolderStore
     from gitops_mk.config import Access
     from gitops_mk.controller.rollback import propose_rollback
+    from gitops_mk.model.gate import first_active
     from gitops_mk.model.report import report
     from gitops_mk.wiring import make_tools, open_workplace
 
@@ -37,7 +38,7 @@ def rollback(
     artifacts = FolderStore(out)
     started = tools.clock.now()
     with open_workplace(Access(repo, forge, base_branch, license_path), tools, writes=True) as place:
-        killed = next((reading for reading in place.kill_switch.read() if reading.active), None)
+        killed = first_active(place.kill_switch.read())
         if killed is not None:
             output.fixed_error(output.kill_line(killed.source, killed.detail))
             return EXIT_BAD_INPUT

@@ -12,7 +12,7 @@ from gitops_mk.core.policy import BuiltIn, Policy
 from gitops_mk.core.render.component import plan_path
 from gitops_mk.errors import ConflictError, ForgeError, InputError, IntegrityError
 from gitops_mk.model.change import PrState, PullRequest
-from gitops_mk.model.gate import GateDecision, KillReading, VerifyOutcome
+from gitops_mk.model.gate import GateDecision, KillReading, VerifyOutcome, first_active
 from gitops_mk.model.license import LicenseStatus
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.settings import WorkloadSettings
@@ -37,7 +37,7 @@ class Applied:
     @property
     def kill_active(self) -> KillReading | None:
         """The first active source of the kill switch."""
-        return next((reading for reading in self.kill if reading.active), None)
+        return first_active(self.kill)
 
 
 def apply_pr(

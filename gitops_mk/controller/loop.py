@@ -10,7 +10,8 @@ from typing import Any
 from gitops_mk.controller.apply import Applied, apply_pr, gate_payload
 from gitops_mk.controller.observe import INTERRUPTED, observation_payload, observe
 from gitops_mk.controller.plan import Planned, plan_workload, refuse_overridden, summary_lines, write_bundle, write_plan
-from gitops_mk.controller.propose import Outcome, Proposal, Proposed, open_pr, propose, settle, withdraw
+from gitops_mk.controller.propose import Outcome, Proposal, open_pr, settle, withdraw
+from gitops_mk.controller.proposing import propose_judged
 from gitops_mk.controller.state import identity_of, policy_of, state_on_base, workload_state
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.controller.verify import record_check, verify_pr
@@ -20,7 +21,7 @@ from gitops_mk.core.policy import Policy
 from gitops_mk.core.render.describe import commit_message
 from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED
 from gitops_mk.model.change import Person, PullRequest
-from gitops_mk.model.gate import KillReading, VerifyOutcome
+from gitops_mk.model.gate import KillReading, VerifyOutcome, first_active
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.report import report
 from gitops_mk.model.settings import WorkloadSettings
@@ -144,7 +145,7 @@ def _carry_out(
     artifacts: ArtifactStore,
 ) -> _Done:
     """Everything that writes; the kill switch is read before the first of it."""
-    killed = next((reading for reading in place.kill_switch.read() if reading.active), None)
+    killed = first_active(place.kill_switch.read())
     status = place.license_status()
     common: dict[str, Any] = {"license_ok": status.ok, "license_reason": status.reason}
     if killed is not None:
@@ -159,17 +160,7 @@ def _carry_out(
             _explain_proposal(proposal, tools, artifacts)
         blocked = planned.blocked is not None or (proposal is not None and proposal.reason is not None)
         return _Done(proposal=proposal, exit_code=EXIT_BAD_INPUT if blocked else 0, **common)
-    entry = state.catalog.get(planned.plan.chord)
-    wanted = Proposed(
-        plan=planned.plan,
-        passport=state.passport,
-        tier=entry.risk_tier if entry else "unknown",
-        verdicts=chosen.verdicts,
-        draft=not status.ok,
-    )
-    proposal = propose(
-        place.forge, wanted, target.files, base, identity=identity, wording=tools.wording, clock=tools.clock
-    )
+    proposal = propose_judged(place, state, planned.plan, chosen.verdicts, target.files, base, tools, identity=identity)
     _explain_proposal(proposal, tools, artifacts)
     if proposal.pr is None or proposal.outcome is Outcome.PAUSED:
         return _Done(proposal=proposal, exit_code=EXIT_BAD_INPUT, **common)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from gitops_mk.controller.plan import refuse_overridden, require_same_policy
 from gitops_mk.controller.propose import Outcome, Proposal, Proposed, propose, settle
 from gitops_mk.controller.state import configured, identity_of, policy_of, state_on_base
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.envelope.registry import may_propose
-from gitops_mk.core.planner import Options, judge_action
+from gitops_mk.core.planner import Options, WorkloadState, judge_action
 from gitops_mk.errors import InputError
+from gitops_mk.model.change import Person
 from gitops_mk.model.plan import Plan
+from gitops_mk.model.verdict import Verdict
 
 
 def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
@@ -39,14 +43,31 @@ def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
     verdict = judged.verdict
     if not may_propose(verdict):
         return Proposal(Outcome.NOTHING, None, reason=verdict.reason, message=verdict.message)
+    return propose_judged(
+        place, state, plan, judged.verdicts, files, base, tools, identity=identity_of(policy.settings)
+    )
+
+
+def propose_judged(
+    place: Workplace,
+    state: WorkloadState,
+    plan: Plan,
+    verdicts: Sequence[Verdict],
+    files: Mapping[str, bytes],
+    base: str,
+    tools: Tools,
+    *,
+    identity: Person,
+    rollback_of: int | None = None,
+) -> Proposal:
+    """Propose what was judged; a draft where no licence would let it be merged. `files` is the tree of `base`."""
     chord = state.catalog.get(plan.chord)
     wanted = Proposed(
         plan=plan,
         passport=state.passport,
         tier=chord.risk_tier if chord else "unknown",
-        verdicts=judged.verdicts,
+        verdicts=verdicts,
         draft=not place.license_status().ok,
+        rollback_of=rollback_of,
     )
-    return propose(
-        forge, wanted, files, base, identity=identity_of(policy.settings), wording=tools.wording, clock=tools.clock
-    )
+    return propose(place.forge, wanted, files, base, identity=identity, wording=tools.wording, clock=tools.clock)

@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gitops_mk.controller.plan import read_items, read_records
-from gitops_mk.core.render.component import component_dir, component_yaml, knobs_yaml
+from gitops_mk.core.render.component import (
+    KNOBS_SUFFIX,
+    component_dir,
+    component_yaml,
+    knobs_path,
+    knobs_yaml,
+    plan_path,
+)
 from gitops_mk.core.render.kubectl import kubectl_script
+from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.plan import PlanItem
 
 
@@ -29,13 +37,13 @@ def render_plan(text: bytes, records: bytes | None, *, what: str) -> Rendered:
     plans = read_records(text, records, what=what) if records is not None else ()
     files: dict[str, str] = {}
     for plan in plans:
-        folder = component_dir(plan.overlay)
+        slug = plan.workload.slug
         slugs = frozenset(p.workload.slug for p in plans if p.overlay == plan.overlay)
-        files[f"{folder}/kustomization.yaml"] = component_yaml(slugs)
-        files[f"{folder}/{plan.workload.slug}.knobs.yaml"] = knobs_yaml(plan)
-        files[f"{folder}/{plan.workload.slug}.plan.json"] = plan.to_text()
-    for item in items:
-        if not plans:
+        files[f"{component_dir(plan.overlay)}/kustomization.yaml"] = component_yaml(slugs)
+        files[knobs_path(plan.overlay, slug)] = knobs_yaml(plan)
+        files[plan_path(plan.overlay, slug)] = plan.to_text()
+    if not plans:
+        for item in items:
             files.update(_bare(item))
     return Rendered(items=items, script=kubectl_script(items), files=files)
 
@@ -47,8 +55,8 @@ def _bare(item: PlanItem) -> dict[str, str]:
     values = item.knobs()
     lines = [f"apiVersion: {item.apiVersion}", f"kind: {item.kind}", "metadata:", f"  name: {item.name}"]
     lines += ["spec:", "  template:", "    metadata:", "      annotations:"]
-    lines += [f'        modekeeper/knob.{knob}: "{value}"' for knob, value in values.items()]
+    lines += [f'        {annotation_key(knob)}: "{value}"' for knob, value in values.items()]
     return {
         f"{folder}/kustomization.yaml": component_yaml(frozenset({ref.slug})),
-        f"{folder}/{ref.slug}.knobs.yaml": "\n".join(lines) + "\n",
+        f"{folder}/{ref.slug}{KNOBS_SUFFIX}": "\n".join(lines) + "\n",
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from gitops_mk.controller.propose import Proposal, Proposed, propose, settle
+from gitops_mk.controller.propose import Proposal, settle
+from gitops_mk.controller.proposing import propose_judged
 from gitops_mk.controller.state import identity_of, policy_of, state_on_base
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.envelope.registry import may_propose
@@ -94,14 +95,7 @@ def propose_rollback(place: Workplace, pr: PullRequest, tools: Tools) -> tuple[P
     state = state_on_base(forge, files, policy, workload, tools.builder)
     change = find_applied(pr, state.applied)
     plan, verdicts = rollback_plan(state, change, now=tools.clock.now(), mk_version=tools.mk_version)
-    chord = state.catalog.get(plan.chord)
-    wanted = Proposed(
-        plan=plan,
-        passport=state.passport,
-        tier=chord.risk_tier if chord else "unknown",
-        verdicts=verdicts,
-        draft=not place.license_status().ok,
-        rollback_of=pr.number,
-    )
     identity = identity_of(policy.settings)
-    return plan, propose(forge, wanted, files, base, identity=identity, wording=tools.wording, clock=tools.clock)
+    return plan, propose_judged(
+        place, state, plan, verdicts, files, base, tools, identity=identity, rollback_of=pr.number
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gitops_mk.model.base import Frozen
@@ -16,6 +17,11 @@ class KillReading(Frozen):
     configured: bool
     active: bool
     detail: str
+
+
+def first_active(readings: Iterable[KillReading]) -> KillReading | None:
+    """The source that stops everything, if any does."""
+    return next((reading for reading in readings if reading.active), None)
 
 
 class VerifyOutcome(Frozen):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gitops_mk.core.kustomization import NAMES
 from gitops_mk.core.yamlpatch import add_component
 from gitops_mk.errors import InputError
 from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.settings import COMPONENT_DIR
 
-KUSTOMIZATION_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 KNOBS_SUFFIX = ".knobs.yaml"
 PLAN_SUFFIX = ".plan.json"
 
@@ -39,7 +39,7 @@ def knobs_path(overlay: str, slug: str) -> str:
 def overlay_kustomization(paths: Mapping[str, object] | frozenset[str], overlay: str) -> str:
     """The path of the overlay's kustomization file. Raises InputError when there is none, or more than one."""
     prefix = "" if overlay == "." else f"{overlay}/"
-    found = [prefix + name for name in KUSTOMIZATION_NAMES if prefix + name in paths]
+    found = [prefix + name for name in NAMES if prefix + name in paths]
     if len(found) != 1:
         what = "no kustomization file" if not found else f"{len(found)} kustomization files ({', '.join(found)})"
         raise InputError(

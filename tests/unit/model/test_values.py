@@ -16,7 +16,7 @@ from gitops_mk.model import permit as permits
 from gitops_mk.model.canonical import JsonLimits, digest, dumps_canonical, dumps_pretty, loads_strict
 from gitops_mk.model.change import VERIFY_CHECK, Check
 from gitops_mk.model.chord import Chord, ChordCatalog, InvariantName
-from gitops_mk.model.gate import GateDecision, VerifyOutcome
+from gitops_mk.model.gate import GateDecision, KillReading, VerifyOutcome, first_active
 from gitops_mk.model.knob import annotation_key, knobs_from_annotations
 from gitops_mk.model.passport import InvariantRule, KnobLimit, Passport
 from gitops_mk.model.plan import InvariantState, PlanItem, knob_patch, plan_item
@@ -333,6 +333,12 @@ class TestPlan:
 
 
 class TestGateValues:
+    def test_the_first_active_source(self) -> None:
+        clear = KillReading(source="environment", configured=True, active=False, detail="clear")
+        thrown = clear.model_copy(update={"source": "label", "active": True})
+        assert first_active((clear, thrown)) == thrown
+        assert first_active((clear,)) is None
+
     def test_newest_check(self) -> None:
         def check(commit: str, conclusion: Any) -> Check:
             return Check(
