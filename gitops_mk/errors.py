@@ -69,5 +69,19 @@ class ConflictError(ForgeError):
         self.ref = ref
 
 
+class ClusterError(PeerError):
+    """The cluster could not be reached, or would not answer. `status` is HTTP's, None where there was no answer."""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, hint: str | None = None, retryable: bool = False
+    ) -> None:
+        super().__init__(message, hint=hint, retryable=retryable)
+        self.status = status
+
+
+class ExpiredError(ClusterError):
+    """The version that a watch began from is gone (410): list again."""
+
+
 class ManifestError(PeerError):
     """kustomize could not build a tree; the message carries its own words."""

@@ -1,20 +1,23 @@
 """What the controller asks of the outside world. Adapters implement these; nothing here has a body.
 
-There is no write to a cluster among them: the only mutations are a push to the workload's own branch, the records of pull
-requests, and `Forge.merge`, which takes a permit.
+There is no write to a workload among them: the only mutations are a push to the workload's own branch, the records of pull
+requests, and `Forge.merge`, which takes a permit. In a cluster, the controller may announce (Events) and be elected (a
+Lease); `Cluster` itself only reads, and asks with `dryRun=All`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
 from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PullRequest, Review
+from gitops_mk.model.cluster import ApplyAnswer, LiveObject, Page, WatchEvent
 from gitops_mk.model.gate import KillReading
 from gitops_mk.model.git import CommitInfo, PathChange, TreeEntry
 from gitops_mk.model.permit import Permit
-from gitops_mk.model.telemetry import SourceInfo
+from gitops_mk.model.telemetry import Environment, SourceInfo
 
 
 class TelemetrySource(Protocol):
@@ -23,6 +26,11 @@ class TelemetrySource(Protocol):
     @property
     def info(self) -> SourceInfo:
         """What reports call it."""
+        ...
+
+    @property
+    def environment(self) -> Environment:
+        """What the source itself knows of where its lines came from; whole once `chunks` ended."""
         ...
 
     def chunks(self) -> Iterator[bytes]:
@@ -215,4 +223,136 @@ class ArtifactStore(Protocol):
 
     def explain(self, event: str, payload: Mapping[str, Any], *, at: datetime) -> None:
         """Append one event to `explain.jsonl`."""
+        ...
+
+
+class Cluster(Protocol):
+    """A Kubernetes API server, to read from. Kinds are those of `model.cluster.RESOURCES`.
+
+    Every method raises ClusterError when the server can't be reached or refuses; a list of a kind that the server does not
+    serve is empty.
+    """
+
+    @property
+    def context(self) -> str:
+        """The kubeconfig's context, or `in-cluster`."""
+        ...
+
+    @property
+    def server(self) -> str:
+        """The server's address."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """Requests sent so far."""
+        ...
+
+    def version(self) -> str:
+        """The server's version."""
+        ...
+
+    def get(self, kind: str, name: str, *, namespace: str | None = None) -> LiveObject | None:
+        """One object; None when it, or its kind, is not there."""
+        ...
+
+    def pages(self, kind: str, *, namespace: str | None = None, labels: str = "", fields: str = "") -> Iterator[Page]:
+        """All objects of a kind, 500 at a time. Raises ExpiredError when the list grew too old to go on."""
+        ...
+
+    def watch(
+        self, kind: str, *, namespace: str | None = None, labels: str = "", resource_version: str
+    ) -> Iterator[WatchEvent]:
+        """What changed since that version, as it happens; ends when the server ends it, or is silent for too long.
+
+        Raises ExpiredError when the version is too old.
+        """
+        ...
+
+    def can_i(
+        self, verb: str, kind: str, *, namespace: str | None = None, name: str = "", subresource: str = ""
+    ) -> bool:
+        """Ask the server's authoriser, for ourselves (SelfSubjectAccessReview)."""
+        ...
+
+    def dry_run_apply(self, kind: str, namespace: str, name: str, document: bytes, *, force: bool) -> ApplyAnswer:
+        """Server-side apply of one object, as YAML, with `dryRun=All`, our field manager and strict field validation."""
+        ...
+
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        *,
+        follow: bool = False,
+        previous: bool = False,
+        since_time: str | None = None,
+        since_seconds: int | None = None,
+        limit_bytes: int | None = None,
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """A container's log as raw blocks, every line with its RFC 3339 time in front (`timestamps=true`).
+
+        With `follow` a block may be empty: nothing came for a while. Leaving the context ends the request.
+        """
+        ...
+
+
+class Announcer(Protocol):
+    """Tells a workload's owners what happens to it, as Kubernetes Events."""
+
+    def announce(self, workload: LiveObject, *, reason: str, message: str, warning: bool = False) -> None:
+        """Record an Event on the workload. Never raises: an announcement that fails is logged, nothing depends on it."""
+        ...
+
+
+class Meter(Protocol):
+    """What the controller counts. Label values are of closed sets."""
+
+    def planned(self, chord: str) -> None:
+        """A plan was made."""
+        ...
+
+    def proposed(self, outcome: str) -> None:
+        """Proposing came to that."""
+        ...
+
+    def gate(self, reason: str) -> None:
+        """The gate was asked; `open` where it was."""
+        ...
+
+    def lines(self, count: int) -> None:
+        """Log lines were read."""
+        ...
+
+    def failed(self) -> None:
+        """A reconcile failed."""
+        ...
+
+    def reconciled(self, seconds: float) -> None:
+        """A reconcile took that long."""
+        ...
+
+    def rolled_out(self, seconds: float) -> None:
+        """A merge was seen rolled out that long after it."""
+        ...
+
+    def state(self, *, prs: Mapping[str, int], workloads: Mapping[str, int], leader: bool) -> None:
+        """How things stand: pull requests by state, workloads by why they are left alone."""
+        ...
+
+
+class Journal(Protocol):
+    """Structured logs. Fields hold names, numbers and reasons: no token, and no line of a workload's log."""
+
+    def log(self, event: str, *, level: str = "info", **fields: object) -> None:
+        """Write one line. Never raises."""
+        ...
+
+
+class Election(Protocol):
+    """Which of several controllers works. Correctness never depends on it: every write is compare-and-swap."""
+
+    def lead(self) -> bool:
+        """True while this process holds the Lease, by a clock that can't be set."""
         ...
