@@ -19,6 +19,8 @@ import numpy as np
 from gitops_mk.demo.network import ACTIVATION_BYTES, Array, Kept
 
 NODE = "demo-node-0"
+# In a cluster the pod says which node it runs on (Downward API, `spec.nodeName`).
+NODE_VARIABLE = "NODE_NAME"
 # An accelerator of fixed speed: 14 ms for 32 samples.
 DEVICE_S_A_SAMPLE = 0.43e-3
 # Healthy storage: 4 ms for 32 samples.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, Any
 
 from gitops_mk.demo.annotations import KnobFile
-from gitops_mk.demo.faults import NODE, Device, Fault, Memory
+from gitops_mk.demo.faults import NODE, NODE_VARIABLE, Device, Fault, Memory
 from gitops_mk.demo.loader import Loader, LoaderError, Machine
 from gitops_mk.demo.network import Accumulator, Momentum, Network
+from gitops_mk.model.knob import annotation_key
 
 _LOADER_KNOBS = ("microbatch_size", "dataloader_num_workers", "dataloader_prefetch_factor")
 
@@ -101,7 +103,7 @@ class Training:
             "throughput": round(knobs["grad_accum_steps"] * knobs["microbatch_size"] / took, 2),
             "data_wait_ms": round(1000.0 * waited, 3),
             "knobs": knobs,
-            "node": NODE,
+            "node": os.environ.get(NODE_VARIABLE, NODE),
         }
         latencies = [value for value in loader.latencies_ms if value is not None]
         if len(latencies) == len(loader.latencies_ms):
@@ -109,7 +111,10 @@ class Training:
         self._write(record)
 
     def _event(self, name: str, **more: object) -> None:
-        self._write({"ts": _now(), "event": name, "step": self._step + 1, "knobs": self._knobs.knobs, **more})
+        # As they stand on the pod, so that `kubectl logs | grep modekeeper/knob.` shows what a rollout brought.
+        annotations = [f"{annotation_key(knob)}={value}" for knob, value in sorted(self._knobs.knobs.items())]
+        common = {"ts": _now(), "event": name, "step": self._step + 1, "knobs": self._knobs.knobs}
+        self._write({**common, "annotations": annotations, **more})
 
     def _write(self, record: dict[str, Any]) -> None:
         self._log.write(json.dumps(record, separators=(",", ":")) + "\n")

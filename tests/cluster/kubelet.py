@@ -258,6 +258,9 @@ class _Container:
         self.annotate(pod["metadata"].get("annotations", {}))
         self._argv = _argv(pod, container, self._annotations)
         self._env = {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
+        for one in container.get("env", ()):
+            if one.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath") == "spec.nodeName":
+                self._env[one["name"]] = pod["spec"]["nodeName"]
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.pod, daemon=True)

@@ -1,0 +1,96 @@
+"""A forge that writes only while it may: the fence is asked right before each write, whoever asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gitops_mk.errors import MkError
+from gitops_mk.model.change import AppliedChange, Check, Comment, PullRequest, Review
+from gitops_mk.model.permit import Permit
+from gitops_mk.ports import Forge, Repo
+
+
+class StoppedError(MkError):
+    """This process may not write any more: it was told to stop, or lost its Lease."""
+
+
+class FencedForge:
+    """`ports.Forge` behind a fence, which raises StoppedError when it is shut. Reads pass."""
+
+    def __init__(self, forge: Forge, fence: Callable[[], None]) -> None:
+        self._forge = forge
+        self._fence = fence
+
+    def refresh(self) -> None:
+        """Fetch what changed."""
+        self._forge.refresh()
+
+    @property
+    def repo(self) -> Repo:
+        """The objects and refs as of the last refresh."""
+        return self._forge.repo
+
+    @property
+    def base_branch(self) -> str:
+        """The branch that pull requests go to."""
+        return self._forge.base_branch
+
+    def base_tip(self) -> str:
+        """The tip of the base branch."""
+        return self._forge.base_tip()
+
+    def branch_tip(self, branch: str) -> str | None:
+        """The tip of a branch."""
+        return self._forge.branch_tip(branch)
+
+    def list_prs(self, *, open_only: bool = False) -> tuple[PullRequest, ...]:
+        """All pull requests."""
+        return self._forge.list_prs(open_only=open_only)
+
+    def get_pr(self, number: int) -> PullRequest | None:
+        """One pull request."""
+        return self._forge.get_pr(number)
+
+    def applied(self, workload: str | None = None, *, since: int = 0) -> tuple[AppliedChange, ...]:
+        """Merged chords."""
+        return self._forge.applied(workload, since=since)
+
+    def push_branch(self, branch: str, *, old: str | None, new: str | None) -> None:
+        """Move a branch."""
+        self._fence()
+        self._forge.push_branch(branch, old=old, new=new)
+
+    def create_pr(self, pr: PullRequest) -> PullRequest:
+        """Open it."""
+        self._fence()
+        return self._forge.create_pr(pr)
+
+    def update_pr(self, before: PullRequest, after: PullRequest) -> PullRequest:
+        """Replace the record."""
+        self._fence()
+        return self._forge.update_pr(before, after)
+
+    def add_review(self, number: int, review: Review) -> PullRequest:
+        """Record a review."""
+        self._fence()
+        return self._forge.add_review(number, review)
+
+    def add_check(self, number: int, check: Check) -> PullRequest:
+        """Record a check."""
+        self._fence()
+        return self._forge.add_check(number, check)
+
+    def add_comment(self, number: int, comment: Comment) -> PullRequest:
+        """Record a comment."""
+        self._fence()
+        return self._forge.add_comment(number, comment)
+
+    def merge(self, permit: Permit, *, message: str) -> str:
+        """Merge what the permit names."""
+        self._fence()
+        return self._forge.merge(permit, message=message)
+
+    def commit_base(self, *, old: str, files: Mapping[str, bytes | None], message: str) -> str:
+        """Put a commit on the base branch."""
+        self._fence()
+        return self._forge.commit_base(old=old, files=files, message=message)

@@ -1,0 +1,227 @@
+"""Reconcile one workload: from what stands to what should stand, whatever happened before. Level-based: nothing is remembered
+that git, the forge and the cluster don't tell, but how often it was stable in a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gitops_mk.controller.loop import LoopResult, Target, run_once
+from gitops_mk.controller.state import policy_of
+from gitops_mk.controller.tools import Tools, Workplace
+from gitops_mk.core.checks.facts import built_knobs
+from gitops_mk.core.inventory import Found
+from gitops_mk.core.planner import Options
+from gitops_mk.core.policy import Policy
+from gitops_mk.core.source import Source, at_revision
+from gitops_mk.model.change import ROLLOUT_CHECK, AppliedChange, Check, PullRequest
+from gitops_mk.model.signal import Observation
+from gitops_mk.model.telemetry import Window
+from gitops_mk.model.times import format_time, parse_time
+from gitops_mk.model.verdict import Reason
+from gitops_mk.ports import Announcer, ArtifactStore, Forge, Journal, Meter, TelemetrySource
+
+
+@dataclass
+class Memory:
+    """What the last reconciles of a workload saw: stable ones in a row, and the window, so that old news counts once."""
+
+    stable_intervals: int = 0
+    window: Window | None = None
+
+    def add(self, seen: Observation) -> None:
+        """Count one observation."""
+        moved_on = seen.window != self.window
+        self.stable_intervals = self.stable_intervals + moved_on if seen.stable else 0
+        self.window = seen.window
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a workload stands after a reconcile. `wrote`: something was written to the forge."""
+
+    state: str
+    reason: str | None = None
+    message: str = ""
+    wrote: bool = False
+    killed: bool = False
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The repository as of one fetch, shared by all reconciles until one of them writes."""
+
+    base: str
+    files: dict[str, bytes]
+    policy: Policy
+    prs: tuple[PullRequest, ...]
+    applied: dict[str, AppliedChange] = field(default_factory=dict)
+
+    @classmethod
+    def take(cls, place: Workplace, tools: Tools) -> Snapshot:
+        """What stands now; `applied` is the newest change of each workload."""
+        forge = place.forge
+        base = forge.base_tip()
+        files = dict(forge.repo.files(base))
+        return cls(
+            base=base,
+            files=files,
+            policy=policy_of(files, tools.built_in),
+            prs=forge.list_prs(),
+            applied={change.workload: change for change in forge.applied()},
+        )
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a reconcile works with. `source_of` opens a workload's telemetry, `artifacts_of` the folder of its reports."""
+
+    place: Workplace
+    tools: Tools
+    meter: Meter
+    announcer: Announcer
+    journal: Journal
+    source_of: Callable[[Found, datetime | None], TelemetrySource]
+    artifacts_of: Callable[[Found], ArtifactStore]
+    merge: bool
+
+
+def reconcile(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> Result:
+    """Look at one workload, and do what is to be done now. Raises MkError for what could not be decided."""
+    if found.not_now is not None or found.live is None or found.settings is None:
+        reason = found.not_now.reason if found.not_now else Reason.NOT_ENABLED
+        message = found.not_now.message if found.not_now else "no configuration of this repository is about it"
+        return Result("left alone", reason, message)
+    waiting = _settle_rollout(found, snapshot, desk)
+    if waiting is not None:
+        return waiting
+    drifted = _drift(found, snapshot, desk)
+    if drifted is not None:
+        return drifted
+    target = Target(
+        workload=found.settings,
+        policy=snapshot.policy,
+        files=snapshot.files,
+        base=snapshot.base,
+        workplace=desk.place,
+    )
+    source = desk.source_of(found, _running_since(found, snapshot))
+    result = run_once(
+        target,
+        source,
+        Options(stable_intervals=memory.stable_intervals),
+        desk.tools,
+        desk.artifacts_of(found),
+        apply=True,
+        merge=desk.merge,
+        seen_before=memory.window,
+    )
+    memory.add(result.observation)
+    return _told(found, result, desk)
+
+
+def _settle_rollout(found: Found, snapshot: Snapshot, desk: Desk) -> Result | None:
+    """A merge counts once the cluster runs it: its very revision is synced and rolled out. Until then nothing is planned."""
+    change = snapshot.applied.get(found.ref.key)
+    if change is None:
+        return None
+    pr = next((pr for pr in snapshot.prs if pr.merge_sha == change.commit), None)
+    if pr is None or pr.newest_check(ROLLOUT_CHECK, change.commit) is not None:
+        return None
+    if not _runs(found, change, snapshot, desk.place.forge):
+        message = f"#{pr.number} was merged as {change.commit[:12]}, which is not synced yet"
+        return Result("waiting", Reason.OUT_OF_SYNC, message)
+    now = desk.tools.clock.now()
+    check = Check(
+        name=ROLLOUT_CHECK,
+        commit=change.commit,
+        base=snapshot.base,
+        plan_digest=change.plan_digest,
+        conclusion="success",
+        summary=f"{found.ref} runs it",
+        at=format_time(now),
+    )
+    desk.place.forge.add_check(pr.number, check)
+    lag = max(0.0, (now - parse_time(change.at)).total_seconds())
+    desk.meter.rolled_out(lag)
+    moved = ", ".join(f"{knob} {old} to {new}" for knob, (old, new) in sorted(change.changes.items()))
+    desk.announcer.announce(
+        found.live or {}, reason="ChordRolledOut", message=f"{change.chord} of #{pr.number} runs: {moved}"
+    )
+    desk.journal.log("rolled_out", workload=found.ref.key, pr=pr.number, commit=change.commit, lag_s=round(lag, 1))
+    return Result("rolled out", None, f"#{pr.number} runs since {check.at}", wrote=True)
+
+
+def _runs(found: Found, change: AppliedChange, snapshot: Snapshot, forge: Forge) -> bool:
+    if isinstance(found.source, Source):
+        later = forge.repo.log(snapshot.base, exclude=change.commit)
+        return at_revision(found.source, change.commit, frozenset(commit.sha for commit in later))
+    # No sync tool tells a revision: the values on the live object are the witness.
+    return all(found.knobs.get(knob) == after for knob, (_, after) in change.changes.items())
+
+
+def _drift(found: Found, snapshot: Snapshot, desk: Desk) -> Result | None:
+    """Live values that are not Git's: somebody turned a knob by hand, or a sync is still to come."""
+    settings = found.settings
+    if settings is None:
+        return None
+    built = built_knobs(desk.tools.builder.build(snapshot.files, settings.overlay), found.ref)
+    differing = sorted(knob for knob, value in built.items() if found.knobs.get(knob) != value)
+    if not built or not differing:
+        return None
+    knob = differing[0]
+    message = f"{knob} runs at {found.knobs.get(knob)}, {settings.overlay!r} on the base builds {built[knob]}"
+    return Result("left alone", Reason.OUT_OF_SYNC, message)
+
+
+def _running_since(found: Found, snapshot: Snapshot) -> datetime | None:
+    """Since when the newest merge runs; telemetry from before it is of other values."""
+    change = snapshot.applied.get(found.ref.key)
+    if change is None:
+        return None
+    pr = next((pr for pr in snapshot.prs if pr.merge_sha == change.commit), None)
+    check = pr.newest_check(ROLLOUT_CHECK, change.commit) if pr is not None else None
+    return parse_time(check.at if check is not None else change.at)
+
+
+def _told(found: Found, result: LoopResult, desk: Desk) -> Result:
+    """Count, announce and sum up one turn of the loop."""
+    desk.meter.lines(result.observation.ingest.lines)
+    payload = result.payload
+    if result.planned.plan is not None:
+        desk.meter.planned(result.planned.plan.chord)
+    reason = payload["apply_blocked_reason"]
+    pr = payload["pr"]
+    if result.applied is not None:
+        desk.meter.gate(str(result.applied.reason or "open"))
+    outcome = payload["propose_outcome"]
+    if outcome is not None:
+        desk.meter.proposed(outcome)
+    live = found.live or {}
+    if outcome in ("created", "updated") and pr is not None:
+        desk.announcer.announce(live, reason="ChordProposed", message=f"#{pr['number']}: {pr['title']}")
+    if result.applied is not None and result.applied.ok and pr is not None:
+        desk.announcer.announce(live, reason="ChordMerged", message=f"#{pr['number']} was merged: {pr['title']}")
+    if payload["verify_ok"] is False and result.planned.plan is not None:
+        desk.announcer.announce(
+            live, reason="VerifyFailed", message=str(payload["apply_decision_summary"]), warning=True
+        )
+    wrote = outcome in ("created", "updated", "closed", "paused") or bool(result.applied and result.applied.ok)
+    state = (
+        "stable"
+        if result.observation.stable
+        else "insufficient evidence"
+        if result.observation.insufficient
+        else "seen"
+    )
+    if pr is not None:
+        state = f"pull request #{pr['number']} {pr['state']}"
+    return Result(
+        state,
+        reason,
+        str(payload["apply_decision_summary"]),
+        wrote=wrote,
+        killed=result.killed is not None,
+    )

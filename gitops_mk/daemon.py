@@ -1,0 +1,234 @@
+"""The process of the controller: signals, threads, and the order in which things start and stop. No decision is made here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gitops_mk.adapters.artifacts import FolderStore
+from gitops_mk.adapters.cluster.events import EventAnnouncer
+from gitops_mk.adapters.cluster.lease import Lease
+from gitops_mk.adapters.health import HealthServer
+from gitops_mk.adapters.journal import StderrJournal
+from gitops_mk.adapters.metrics import Metrics
+from gitops_mk.config import Access
+from gitops_mk.controller.inventory import Inventory, take_inventory
+from gitops_mk.controller.reconcile import Desk
+from gitops_mk.controller.serve import STUCK_S, Controller, Fence, View, controller_payload, fenced
+from gitops_mk.errors import EXIT_FAILED, ConfigError
+from gitops_mk.model.canonical import dumps_pretty
+from gitops_mk.model.report import report
+from gitops_mk.wiring import home_of, make_tools, open_cluster, open_workplace, telemetry_of
+
+if TYPE_CHECKING:
+    from gitops_mk.adapters.cluster.client import HttpCluster
+    from gitops_mk.controller.tools import Tools, Workplace
+    from gitops_mk.core.inventory import Found
+    from gitops_mk.ports import TelemetrySource
+
+# A pod is killed 15 s after SIGTERM (terminationGracePeriodSeconds); done before that, come what may.
+GRACE_S = 9.0
+REPORT = "controller_latest.json"
+
+
+@dataclass(frozen=True)
+class ControllerOptions:
+    """What one run of the controller was told. `window_s`: how much of the logs a reconcile looks at, in seconds."""
+
+    access: Access
+    out: Path
+    kubeconfig: str | None = None
+    context: str | None = None
+    once: bool = False
+    merge: bool = False
+    interval_s: float = 60.0
+    window_s: float = 600.0
+    listen: str | None = None
+    lease: str | None = None
+
+
+def run_controller(options: ControllerOptions) -> tuple[int, dict[str, object]]:
+    """Run until SIGTERM, SIGINT, the loss of the Lease, or once; gives the exit code and the last report.
+
+    Raises MkError for what keeps it from starting.
+    """
+    cluster = open_cluster(options.kubeconfig, options.context)
+    tools = make_tools(cluster)
+    journal = StderrJournal(tools.clock.now)
+    metrics = Metrics(lambda: cluster.calls)
+    stopping = threading.Event()
+    store = FolderStore(options.out, history=False)
+    lease = None if options.once else _lease(options, cluster)
+    with open_workplace(options.access, tools, writes=True) as place:
+        desk = Desk(
+            place=fenced(place, Fence(lease, stopping)),
+            tools=tools,
+            meter=metrics,
+            announcer=EventAnnouncer(
+                cluster, tell=lambda text: journal.log("event_failed", level="warning", message=text)
+            ),
+            journal=journal,
+            source_of=_sources(cluster, options),
+            artifacts_of=lambda found: FolderStore(
+                options.out / found.ref.namespace / f"{found.ref.kind.lower()}-{found.ref.name}", history=False
+            ),
+            merge=options.merge,
+        )
+        controller = Controller(desk, interval_s=options.interval_s, election=lease, stopping=stopping)
+        if options.once:
+            inventory = take_inventory(cluster, home_of(place, tools))
+            code = controller.once(inventory)
+            return code, _report(controller, inventory, cluster.context, tools, store)
+        return _serve(controller, cluster, place, tools, metrics, journal, options, lease, stopping, store)
+
+
+def _serve(
+    controller: Controller,
+    cluster: HttpCluster,
+    place: Workplace,
+    tools: Tools,
+    metrics: Metrics,
+    journal: StderrJournal,
+    options: ControllerOptions,
+    lease: Lease | None,
+    stopping: threading.Event,
+    store: FolderStore,
+) -> tuple[int, dict[str, object]]:
+    def tell(text: str) -> None:
+        journal.log("cluster_trouble", level="warning", message=text)
+
+    with _Signals(stopping, journal):
+        health = None
+        if options.listen is not None:
+            health = HealthServer(
+                options.listen,
+                alive=lambda: _hanging(controller, tools),
+                ready=lambda: controller.status.trouble,
+                metrics=metrics.text,
+            )
+            journal.log("listening", port=health.port)
+        election = None
+        if lease is not None:
+            election = threading.Thread(target=lease.run, kwargs={"tell": tell}, name="lease", daemon=True)
+            election.start()
+        controller.status.beat = tools.clock.monotonic()
+        inventory = Inventory(())
+        try:
+            code: int | None = None
+            while code is None:
+                view_stop = threading.Event()
+                view = View(cluster, home_of(place, tools), changed=lambda: None, tell=tell)
+                reporter = threading.Thread(
+                    target=_keep_reporting,
+                    args=(controller, view, cluster.context, tools, store, view_stop, options.interval_s),
+                    name="reports",
+                    daemon=True,
+                )
+                view.start(view_stop)
+                reporter.start()
+                try:
+                    code = controller.run(view)
+                finally:
+                    view_stop.set()
+                inventory = view.inventory()
+            return code, _report(controller, inventory, cluster.context, tools, store)
+        finally:
+            stopping.set()
+            if lease is not None:
+                lease.stop()
+            if health is not None:
+                health.close()
+            journal.log("stopped")
+
+
+def _keep_reporting(
+    controller: Controller,
+    view: View,
+    context: str,
+    tools: Tools,
+    store: FolderStore,
+    stop: threading.Event,
+    interval_s: float,
+) -> None:
+    """`controller_latest.json`, as often as workloads are looked at, so that a person can look in."""
+    while not stop.wait(min(interval_s, 10.0)):
+        _report(controller, view.inventory(), context, tools, store)
+
+
+def _report(
+    controller: Controller, inventory: Inventory, context: str, tools: Tools, store: FolderStore
+) -> dict[str, object]:
+    now = tools.clock.now()
+    payload = report(
+        controller_payload(controller, inventory, context), started=now, finished=now, out_dir=store.out_dir
+    )
+    store.text(REPORT, dumps_pretty(payload))
+    return payload
+
+
+def _sources(cluster: HttpCluster, options: ControllerOptions) -> Callable[[Found, datetime | None], TelemetrySource]:
+    def open_one(found: Found, since: datetime | None) -> TelemetrySource:
+        window = options.window_s
+        if since is not None:
+            window = min(window, max(1.0, (datetime.now(UTC) - since).total_seconds()))
+        if found.settings is None:
+            raise ConfigError(f"{found.ref} is not configured")
+        return telemetry_of(cluster, found.settings, window_s=window)
+
+    return open_one
+
+
+def _lease(options: ControllerOptions, cluster: HttpCluster) -> Lease | None:
+    if options.lease is None:
+        return None
+    namespace, _, name = options.lease.partition("/")
+    if not namespace or not name or "/" in name:
+        raise ConfigError(
+            f"--lease {options.lease!r}, expected NAMESPACE/NAME", hint="for example modekeeper-system/modekeeper"
+        )
+    identity = f"{socket.gethostname()}_{os.getpid()}_{os.urandom(4).hex()}"
+    return Lease(cluster, namespace, name, identity=identity, monotonic=time.monotonic)
+
+
+def _hanging(controller: Controller, tools: Tools) -> str | None:
+    silent = tools.clock.monotonic() - controller.status.beat
+    return f"no round for {silent:.0f} s" if silent > STUCK_S else None
+
+
+class _Signals:
+    """SIGTERM and SIGINT ask to stop; what has not stopped after the grace is ended."""
+
+    def __init__(self, stopping: threading.Event, journal: StderrJournal) -> None:
+        self._stopping = stopping
+        self._journal = journal
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._stop)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _stop(self, number: int, _: object) -> None:
+        self._stopping.set()
+        self._journal.log("stopping", signal=signal.Signals(number).name)
+        watchdog = threading.Timer(GRACE_S, os._exit, args=(EXIT_FAILED,))
+        watchdog.daemon = True
+        watchdog.start()
+
+
+def with_url(access: Access, repo: str) -> Access:
+    """The access with the repository at a path, or at a server's address."""
+    from gitops_mk.config import is_url
+
+    return replace(access, url=repo) if is_url(repo) else replace(access, repo=Path(repo))
