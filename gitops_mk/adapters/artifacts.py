@@ -19,8 +19,10 @@ from gitops_mk.model.canonical import dumps_canonical, dumps_pretty
 class FolderStore:
     """Artifacts in one folder, which is made when needed. Raises InputError when it can't be written."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, history: bool = True) -> None:
+        """`history`: keep each report under its time too; else only the newest, so that a folder written for ever stays small."""
         self.folder = folder
+        self._history = history
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
@@ -28,6 +30,8 @@ class FolderStore:
         # Asked now, so that nothing is observed or proposed that could then not be written down.
         self.text(".writable", "")
         (folder / ".writable").unlink(missing_ok=True)
+        if not history:
+            (folder / "explain.jsonl").unlink(missing_ok=True)
 
     @property
     def out_dir(self) -> str:
@@ -37,7 +41,8 @@ class FolderStore:
     def report(self, name: str, payload: Mapping[str, Any], *, at: datetime) -> str:
         """Write `<name>_<ts>.json` and `<name>_latest.json`; gives the path of the latter."""
         text = dumps_pretty(payload)
-        self.text(f"{name}_{at.astimezone(UTC):%Y%m%d_%H%M%S}.json", text)
+        if self._history:
+            self.text(f"{name}_{at.astimezone(UTC):%Y%m%d_%H%M%S}.json", text)
         return self.text(f"{name}_latest.json", text)
 
     def text(self, name: str, content: str | bytes) -> str:

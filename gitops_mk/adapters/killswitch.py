@@ -1,15 +1,17 @@
-"""The kill switch: the environment, a file on the base branch, a label on the pull request. Any one is enough."""
+"""The kill switch: the environment, a file on the base branch, a ConfigMap, a label on the pull request. Any one is enough."""
 
 from __future__ import annotations
 
 import os
 
-from gitops_mk.errors import MkError
+from gitops_mk.core.documents import parse_yaml
+from gitops_mk.errors import InputError, MkError
 from gitops_mk.model.change import LABEL_KILL_SWITCH, PullRequest
 from gitops_mk.model.gate import KillReading
-from gitops_mk.model.settings import KILL_SWITCH_PATH
-from gitops_mk.ports import Forge
+from gitops_mk.model.settings import CONFIG_PATH, KILL_SWITCH_PATH, RepoSettings
+from gitops_mk.ports import Cluster, Forge
 
+KILL_KEY = "kill"
 VARIABLE = "MODEKEEPER_KILL_SWITCH"
 _UNREADABLE = (MkError, OSError, ValueError)
 
@@ -26,14 +28,16 @@ def read_environment() -> KillReading:
 class GateKillSwitch:
     """All sources, read afresh at each call; one that can't be read counts as active."""
 
-    def __init__(self, forge: Forge | None) -> None:
+    def __init__(self, forge: Forge | None, cluster: Cluster | None = None) -> None:
         self._forge = forge
+        self._cluster = cluster
 
     def read(self, *, pr: PullRequest | None = None) -> tuple[KillReading, ...]:
         """Every source, in a fixed order."""
         readings = [read_environment()]
         if self._forge is not None:
             readings.append(self._file(self._forge))
+            readings.append(self._config_map(self._forge))
             readings.append(self._label(self._forge, pr))
         return tuple(readings)
 
@@ -46,6 +50,26 @@ class GateKillSwitch:
             return KillReading(source="base branch", configured=True, active=True, detail=f"can't be read: {exc}")
         detail = f"{KILL_SWITCH_PATH} on the base branch" if present else "clear"
         return KillReading(source="base branch", configured=True, active=present, detail=detail)
+
+    def _config_map(self, forge: Forge) -> KillReading:
+        """The ConfigMap that the base branch names, as it stands in the cluster: any value but `0` under `kill` is active."""
+        source = "ConfigMap"
+        try:
+            text = forge.repo.read(forge.base_tip(), CONFIG_PATH)
+            where = parse_yaml(RepoSettings, text, what=CONFIG_PATH).cluster.kill_switch if text is not None else None
+            if where is None:
+                return KillReading(source=source, configured=False, active=False, detail="none is configured")
+            named = f"ConfigMap {where.namespace}/{where.name}"
+            if self._cluster is None:
+                raise InputError(f"{named}: there is no kubeconfig")
+            found = self._cluster.get("ConfigMap", where.name, namespace=where.namespace)
+            value = (found.get("data") or {}).get(KILL_KEY) if found is not None else None
+        except _UNREADABLE as exc:
+            return KillReading(source=source, configured=True, active=True, detail=f"can't be read: {exc}")
+        if value == "0":
+            return KillReading(source=source, configured=True, active=False, detail="clear")
+        said = f"{named}: {KILL_KEY} is not 0" if value is not None else f"{named} has no {KILL_KEY}"
+        return KillReading(source=source, configured=True, active=True, detail=said)
 
     def _label(self, forge: Forge, pr: PullRequest | None) -> KillReading:
         if pr is None:

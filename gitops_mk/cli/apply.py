@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from gitops_mk.cli.options import json_option, license_option, out_option, repo_options
+from gitops_mk.cli.options import cluster_options, json_option, license_option, out_option, repo_options
 
 
 @click.command(epilog="Example: mk apply --pr 3 --license-path license.json")
 @click.option("--pr", "number", type=click.IntRange(min=1), required=True, help="The pull request to merge.")
 @repo_options
+@cluster_options
 @license_option
 @out_option
 @json_option
@@ -20,6 +21,8 @@ def apply(
     repo: Path | None,
     forge: str | None,
     base_branch: str | None,
+    kubeconfig: str | None,
+    context: str | None,
     license_path: Path | None,
     out: Path,
     as_json: bool,
@@ -28,4 +31,5 @@ def apply(
     from gitops_mk.cli.applying import apply_command
     from gitops_mk.config import Access
 
-    return apply_command(Access(repo, forge, base_branch, license_path), out, as_json=as_json, number=number)
+    access = Access(repo, forge, base_branch, license_path)
+    return apply_command(access, out, as_json=as_json, number=number, cluster=(kubeconfig, context))

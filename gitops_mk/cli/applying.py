@@ -22,17 +22,26 @@ VERIFY_REPORT = "k8s_verify_latest.json"
 
 
 def apply_command(
-    access: Access, out: Path, *, as_json: bool, number: int | None = None, plan_path: Path | None = None
+    access: Access,
+    out: Path,
+    *,
+    as_json: bool,
+    number: int | None = None,
+    plan_path: Path | None = None,
+    cluster: tuple[str | None, str | None] = (None, None),
 ) -> int:
-    """Gate and merge the pull request `number`, or the one that proposes the plan at `plan_path`; gives the exit code."""
+    """Gate and merge the pull request `number`, or the one that proposes the plan at `plan_path`; gives the exit code.
+
+    `cluster`: the kubeconfig and its context, where they are named.
+    """
     from gitops_mk.adapters.artifacts import FolderStore
     from gitops_mk.adapters.killswitch import read_environment
     from gitops_mk.cli.main import tell
     from gitops_mk.controller.loop import apply_and_report, exit_code_of
-    from gitops_mk.wiring import make_tools, open_workplace
+    from gitops_mk.wiring import find_cluster, make_tools, open_workplace
 
     reading = read_environment()
-    tools = make_tools()
+    tools = make_tools(None if reading.active else find_cluster(*cluster))
     artifacts = FolderStore(out)
     if reading.active:
         # Above everything else, so that no other problem can hide it.
@@ -103,7 +112,7 @@ def _pull_request(place: Workplace, number: int | None, plan: Plan | None, tools
     from gitops_mk.controller.state import configured, policy_of
 
     policy = policy_of(place.forge.repo.files(place.forge.base_tip()), tools.built_in)
-    configured(policy.settings, plan.workload)
+    configured(policy.settings, plan.workload, plan.overlay)
     return open_pr(place.forge, plan.workload.branch)
 
 
@@ -117,12 +126,13 @@ def _bundle(
 ) -> None:
     """`policy_bundle_latest.json`, when the workload still is one the base configures."""
     from gitops_mk.controller.state import policy_of, state_on_base
+    from gitops_mk.core.enrolment import by_key
     from gitops_mk.core.planner import Options
 
     key = plan.workload.key if plan else pr.workload if pr else None
     files = place.forge.repo.files(place.forge.base_tip())
     policy = policy_of(files, tools.built_in)
-    workload = next((w for w in policy.settings.workloads if w.ref.key == key), None)
+    workload = by_key(policy.settings, key or "", files)
     if workload is None:
         return
     state = state_on_base(place.forge, files, policy, workload, tools.builder)

@@ -8,7 +8,8 @@ import click
 
 from gitops_mk.cli import output
 from gitops_mk.cli.files import read_beside, read_file
-from gitops_mk.cli.options import PATH, json_option, license_option, out_option, repo_options
+from gitops_mk.cli.options import PATH, cluster_options, json_option, license_option, out_option, repo_options
+from gitops_mk.errors import EXIT_FAILED
 
 plan_option = click.option("--plan", "plan_path", type=PATH, required=True, help="A k8s_plan.json.")
 
@@ -61,9 +62,47 @@ def render(plan_path: Path, out: Path, as_json: bool) -> None:
         output.say(f"  kustomize/{name}")
 
 
+@k8s.command("verify", epilog="Example: mk k8s verify --plan report/cl/k8s_plan.json --out report/cl")
+@plan_option
+@cluster_options
+@out_option
+@json_option
+def verify_plan(plan_path: Path, kubeconfig: str | None, context: str | None, out: Path, as_json: bool) -> int:
+    """Check a plan against the live cluster, which changes nothing there; exit 0 ok, 1 not ok, 2 bad input."""
+    from gitops_mk.adapters.artifacts import FolderStore
+    from gitops_mk.adapters.clock import SystemClock
+    from gitops_mk.controller.k8s_verify import verify_items
+    from gitops_mk.controller.plan import RECORDS_FILE, read_items, read_records
+    from gitops_mk.model.report import report
+    from gitops_mk.wiring import open_cluster
+
+    clock = SystemClock()
+    started = clock.now()
+    text = read_file(plan_path)
+    items = read_items(text, what=str(plan_path))
+    beside = read_beside(plan_path, RECORDS_FILE)
+    records = read_records(text, beside, what=str(plan_path)) if beside is not None else ()
+    cluster = open_cluster(kubeconfig, context)
+    artifacts = FolderStore(out)
+    artifacts.explain("k8s_verify_start", {"plan": str(plan_path), "items": len(items)}, at=started)
+    with output.progress("asking the cluster"):
+        payload = verify_items(cluster, items, records)
+    payload = report(payload, started=started, finished=clock.now(), out_dir=artifacts.out_dir)
+    path = artifacts.report("k8s_verify", payload, at=started)
+    blocker = payload["verify_blocker"]
+    artifacts.explain("k8s_verify_report", {"ok": payload["ok"], "blocker": blocker, "path": path}, at=clock.now())
+    if as_json:
+        output.print_json(payload)
+    else:
+        said = "ok" if payload["ok"] else f"not ok: {blocker['kind']}: {blocker['detail']}"
+        output.say(f"{len(items)} items against context {cluster.context}: {said}; report {path}", ok=payload["ok"])
+    return 0 if payload["ok"] else EXIT_FAILED
+
+
 @k8s.command("apply", epilog="Example: mk k8s apply --plan report/cl/k8s_plan.json --repo ~/gitops")
 @plan_option
 @repo_options
+@cluster_options
 @license_option
 @out_option
 @json_option
@@ -72,6 +111,8 @@ def apply_plan(
     repo: Path | None,
     forge: str | None,
     base_branch: str | None,
+    kubeconfig: str | None,
+    context: str | None,
     license_path: Path | None,
     out: Path,
     as_json: bool,
@@ -80,4 +121,5 @@ def apply_plan(
     from gitops_mk.cli.applying import apply_command
     from gitops_mk.config import Access
 
-    return apply_command(Access(repo, forge, base_branch, license_path), out, as_json=as_json, plan_path=plan_path)
+    access = Access(repo, forge, base_branch, license_path)
+    return apply_command(access, out, as_json=as_json, plan_path=plan_path, cluster=(kubeconfig, context))

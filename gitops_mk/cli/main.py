@@ -19,11 +19,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "chords": ("chords", "chords", "List, show and validate chords."),
     "closed-loop": ("closed_loop", "closed_loop", "Observe, plan, render; with --apply also merge."),
     "config": ("config_cmd", "config", "Check the configuration; print its JSON Schema."),
+    "controller": ("controller", "controller", "Watch a cluster's workloads, and propose."),
     "demo": ("demo", "demo", "The whole loop on this machine, nothing leaves it."),
     "doctor": ("doctor", "doctor", "Say what is missing, and how to mend it."),
     "hold": ("hold", "hold", "List and release what reviewers said no to."),
     "init": ("init", "init", "Set a GitOps repository up."),
-    "k8s": ("k8s", "k8s", "Render a plan as kubectl script; apply it."),
+    "k8s": ("k8s", "k8s", "Render a plan as kubectl script; verify it; apply it."),
     "kill-switch": ("kill_switch", "kill_switch", "Show or throw the kill switch."),
     "license": ("license_cmd", "license_group", "Issue, check and inspect licences."),
     "observe": ("observe", "observe", "Telemetry to signals."),
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "propose": ("propose", "propose", "A plan to a branch and a pull request."),
     "rollback": ("rollback", "rollback", "Open the pull request that undoes an applied one."),
     "verify": ("verify", "verify", "The CI check of a pull request."),
+    "workloads": ("workloads", "workloads", "List the workloads of a cluster, and where each comes from."),
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gitops_mk.cli import output
-from gitops_mk.cli.options import PATH, json_option, out_option
+from gitops_mk.cli.options import PATH, cluster_options, json_option, out_option
 from gitops_mk.errors import EXIT_FAILED, InputError
 
 if TYPE_CHECKING:
@@ -22,23 +22,36 @@ if TYPE_CHECKING:
 @click.option("--pr", type=click.IntRange(min=1), help="Instead: a pull request of the local forge; records the check.")
 @click.option("--repo", type=PATH, help="The repository. Default: this folder.")
 @click.option("--forge", help="With --pr: the git server. Default: the checkout's remote `origin`.")
+@click.option("--no-cluster", is_flag=True, help="Don't ask a cluster, even where a kubeconfig is at hand.")
+@cluster_options
 @out_option
 @json_option
 def verify(
-    base: str | None, head: str | None, pr: int | None, repo: Path | None, forge: str | None, out: Path, as_json: bool
+    base: str | None,
+    head: str | None,
+    pr: int | None,
+    repo: Path | None,
+    forge: str | None,
+    no_cluster: bool,
+    kubeconfig: str | None,
+    context: str | None,
+    out: Path,
+    as_json: bool,
 ) -> int:
-    """Judge what merging a pull request would do, offline; exit 0 ok, 1 not ok, 2 bad input.
+    """Judge what merging a pull request would do; exit 0 ok, 1 not ok, 2 bad input.
+
+    Offline, and by the cluster's word where a kubeconfig or an in-cluster identity is at hand.
 
     Every step is described in docs/verify.md. Nothing is written but the report.
     """
     from gitops_mk.adapters.artifacts import FolderStore
     from gitops_mk.controller.verify import verify_payload
     from gitops_mk.model.report import report
-    from gitops_mk.wiring import make_tools
+    from gitops_mk.wiring import find_cluster, make_tools
 
     if (pr is None) == (base is None and head is None) or (pr is None and (base is None or head is None)):
         raise InputError("expected --base and --head, or --pr", hint="for example --base origin/main --head HEAD")
-    tools = make_tools()
+    tools = make_tools(None if no_cluster else find_cluster(kubeconfig, context))
     artifacts = FolderStore(out)
     started = tools.clock.now()
     outcome = _of_pr(pr, repo, forge, tools) if pr is not None else _of_commits(base or "", head or "", repo, tools)
@@ -61,7 +74,9 @@ def _of_pr(number: int, repo: Path | None, forge: str | None, tools: Tools) -> V
         pr = place.forge.get_pr(number)
         if pr is None:
             raise InputError(f"there is no pull request #{number}", hint="`mk pr list` shows those there are")
-        outcome = verify_pr(place.forge, pr, builder=tools.builder, built_in=tools.built_in, clock=tools.clock)
+        outcome = verify_pr(
+            place.forge, pr, builder=tools.builder, built_in=tools.built_in, clock=tools.clock, cluster=tools.cluster
+        )
         record_check(place.forge, pr, outcome, clock=tools.clock)
     return outcome
 
@@ -80,6 +95,7 @@ def _of_commits(base: str, head: str, repo: Path | None, tools: Tools) -> Verify
             built_in=tools.built_in,
             applied=objects.applied(base_sha),
             now=tools.clock.now(),
+            cluster=tools.cluster,
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from gitops_mk.controller.state import identity_of, policy_of, required_approvals
 from gitops_mk.controller.verify import verify_pr
 from gitops_mk.core import gate
+from gitops_mk.core.enrolment import by_key
 from gitops_mk.core.policy import BuiltIn, Policy
 from gitops_mk.core.render.component import plan_path
 from gitops_mk.errors import ConflictError, ForgeError, InputError, IntegrityError
@@ -17,7 +18,7 @@ from gitops_mk.model.license import LicenseStatus
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.verdict import Reason, Verdict
-from gitops_mk.ports import Clock, Forge, KillSwitch, ManifestBuilder
+from gitops_mk.ports import Clock, Cluster, Forge, KillSwitch, ManifestBuilder
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def apply_pr(
     built_in: BuiltIn,
     clock: Clock,
     message: Callable[[Plan], str],
+    cluster: Cluster | None = None,
 ) -> Applied:
     """Merge a pull request if every gate is open. Raises for what could not be decided; then nothing was merged."""
     forge.refresh()
@@ -60,10 +62,10 @@ def apply_pr(
     base = forge.base_tip()
     files = forge.repo.files(base)
     policy = policy_of(files, built_in)
-    workload = next((w for w in policy.settings.workloads if pr is not None and w.ref.key == pr.workload), None)
+    workload = _workload(forge, policy, pr, files)
     verified = None
     if pr is not None and pr.state is PrState.OPEN and pr.head_sha is not None:
-        verified = verify_pr(forge, pr, builder=builder, built_in=built_in, clock=clock)
+        verified = verify_pr(forge, pr, builder=builder, built_in=built_in, clock=clock, cluster=cluster)
     facts = gate.GateFacts(
         kill=kill,
         license=license_status,
@@ -111,6 +113,18 @@ def apply_pr(
     return Applied(
         True, forge.get_pr(pr.number), decision, merge_sha=sha, kill=kill, verified=verified, message=f"merged as {sha}"
     )
+
+
+def _workload(
+    forge: Forge, policy: Policy, pr: PullRequest | None, files: Mapping[str, bytes]
+) -> WorkloadSettings | None:
+    """The workload of a pull request; one that was discovered may have its first record on the head only."""
+    if pr is None:
+        return None
+    head: list[str] = []
+    if pr.state is PrState.OPEN and pr.head_sha is not None:
+        head = [entry.path for entry in forge.repo.tree(pr.head_sha)]
+    return by_key(policy.settings, pr.workload, {*files, *head})
 
 
 def approvals_needed(policy: Policy, workload: WorkloadSettings | None, pr: PullRequest | None) -> int:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from gitops_mk.controller.apply import Applied, apply_pr, gate_payload
+from gitops_mk.controller.k8s_verify import k8s_verify_payload
 from gitops_mk.controller.observe import INTERRUPTED, observation_payload, observe
 from gitops_mk.controller.plan import Planned, plan_workload, refuse_overridden, summary_lines, write_bundle, write_plan
 from gitops_mk.controller.propose import Outcome, Proposal, open_pr, settle, withdraw
@@ -62,11 +63,14 @@ def run_once(
     artifacts: ArtifactStore,
     *,
     apply: bool,
+    merge: bool = True,
     seen_before: Window | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> LoopResult:
-    """One turn of the loop. `options.stable_intervals` are those before this one; telemetry that has not moved on since
-    `seen_before` is no further interval. Raises MkError for what could not be decided; reports are whole or absent.
+    """One turn of the loop. With `apply` and without `merge` it ends at the verified pull request.
+
+    `options.stable_intervals` are those before this one; telemetry that has not moved on since `seen_before` is no further
+    interval. Raises MkError for what could not be decided; reports are whole or absent.
     """
     started = tools.clock.now()
     artifacts.explain("closed_loop_start", {"workload": target.workload.ref.key, "dry_run": not apply}, at=started)
@@ -97,7 +101,9 @@ def run_once(
     )
     done = _Done()
     if apply and target.workplace is not None and target.base is not None:
-        done = _carry_out(target, target.workplace, target.base, state, planned, observation, options, tools, artifacts)
+        done = _carry_out(
+            target, target.workplace, target.base, state, planned, observation, options, tools, artifacts, merge=merge
+        )
     payload = _payload(
         observation, planned, plan_path, done, apply=apply, started=started, tools=tools, artifacts=artifacts
     )
@@ -143,6 +149,8 @@ def _carry_out(
     options: Options,
     tools: Tools,
     artifacts: ArtifactStore,
+    *,
+    merge: bool,
 ) -> _Done:
     """Everything that writes; the kill switch is read before the first of it."""
     killed = first_active(place.kill_switch.read())
@@ -166,6 +174,9 @@ def _carry_out(
         return _Done(proposal=proposal, exit_code=EXIT_BAD_INPUT, **common)
     verified, pr, verify_report = verify_and_record(place, proposal.pr, planned.plan, tools, artifacts)
     write_bundle(artifacts, state, planned.plan, options, tools, verify_report=verify_report)
+    if not merge:
+        done = Proposal(proposal.outcome, pr, writes=proposal.writes)
+        return _Done(proposal=done, verified=verified, verify_report=verify_report, **common)
     applied, apply_report = apply_and_report(
         place, pr, planned.plan, tools, artifacts, verify_report=verify_report, reported_ok=verified.ok
     )
@@ -213,7 +224,9 @@ def verify_and_record(
     """Verify the pull request, record the check, write `k8s_verify_*.json`; gives the outcome, the PR and the path."""
     started = tools.clock.now()
     artifacts.explain("k8s_verify_start", {"pr": pr.number}, at=started)
-    outcome = verify_pr(place.forge, pr, builder=tools.builder, built_in=tools.built_in, clock=tools.clock)
+    outcome = verify_pr(
+        place.forge, pr, builder=tools.builder, built_in=tools.built_in, clock=tools.clock, cluster=tools.cluster
+    )
     pr = record_check(place.forge, pr, outcome, clock=tools.clock)
     payload = report(
         k8s_verify_payload(outcome, (plan,)), started=started, finished=tools.clock.now(), out_dir=artifacts.out_dir
@@ -250,6 +263,7 @@ def apply_and_report(
         builder=tools.builder,
         built_in=tools.built_in,
         clock=tools.clock,
+        cluster=tools.cluster,
         message=lambda merged: commit_message(merged, tools.wording),
     )
     payload = report(
@@ -274,50 +288,6 @@ def exit_code_of(applied: Applied) -> int:
     if applied.ok:
         return 0
     return EXIT_FAILED if applied.failed else EXIT_BAD_INPUT
-
-
-def k8s_verify_payload(outcome: VerifyOutcome, plans: tuple[Plan, ...]) -> dict[str, Any]:
-    """`k8s_verify_latest.json` where no cluster is consulted: the verdict is that of the pull request's own verify."""
-    items = [
-        {
-            "namespace": plan.workload.namespace,
-            "name": plan.workload.name,
-            "kind": plan.workload.kind,
-            "namespace_exists": None,
-            "deployment_exists": None,
-            "auth_can_i_get_deployments": None,
-            "auth_can_i_patch_deployments": None,
-            "dry_run": {
-                "attempted": False, "mode": "none", "ok": None, "status": None, "reason": None,
-                "message": "cluster: not consulted",
-            },
-        }
-        for plan in plans
-    ]  # fmt: skip
-    blocker = None
-    if not outcome.ok:
-        first = plans[0].workload if plans else None
-        blocker = {
-            "kind": "unknown",
-            "index": 0,
-            "namespace": first.namespace if first else None,
-            "name": first.name if first else None,
-            "detail": f"{outcome.reason}: {outcome.message}",
-        }
-    return {
-        "ok": outcome.ok,
-        "verify_ok": outcome.ok,
-        "cluster": "not consulted",
-        "checks": {"cluster_reachable": None, "current_context": None, "items": items},
-        "verify_blocker": blocker,
-        "diagnostics": {
-            "base": outcome.base,
-            "head": outcome.head,
-            "tree": outcome.tree,
-            "plan_digest": outcome.plan_digest,
-            "steps": [verdict.plain() for verdict in outcome.steps],
-        },
-    }
 
 
 def apply_payload(applied: Applied, plan: Plan | None, verify_report: str | None) -> dict[str, Any]:

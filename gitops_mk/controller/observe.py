@@ -8,6 +8,7 @@ from typing import Any
 
 from gitops_mk.core.detect.observer import Observer
 from gitops_mk.model.signal import Observation
+from gitops_mk.model.telemetry import Environment
 from gitops_mk.ports import ArtifactStore, Clock, TelemetrySource
 
 INTERRUPTED = "reading was interrupted: the report covers what was read by then"
@@ -40,9 +41,10 @@ def observe(
     except KeyboardInterrupt:
         interrupted = True
     seen = observer.finish()
+    environment = merged(seen.environment, source.environment)
     if interrupted:
-        environment = seen.environment.model_copy(update={"notes": (*seen.environment.notes, INTERRUPTED)})
-        seen = seen.model_copy(update={"environment": environment})
+        environment = environment.model_copy(update={"notes": (*environment.notes, INTERRUPTED)})
+    seen = seen.model_copy(update={"environment": environment})
     artifacts.explain("observe_ingest", seen.ingest.plain(), at=clock.now())
     artifacts.explain(
         "observe_signals",
@@ -51,6 +53,21 @@ def observe(
     )
     artifacts.explain("observe_report", _verdict(seen), at=clock.now())
     return seen
+
+
+def merged(told: Environment, known: Environment) -> Environment:
+    """What the records say of their machines, and what their source knows.
+
+    A node may go by two names in the two (the host's and the pod's), so that only those of one side count as several; GPU
+    models are one where they differ in blanks, which labels can't have.
+    """
+    models = {model.replace(" ", "-").lower(): model for model in (*known.gpu_models_seen, *told.gpu_models_seen)}
+    return Environment(
+        nodes_seen=tuple(sorted({*told.nodes_seen, *known.nodes_seen})),
+        gpu_models_seen=tuple(sorted(models.values())),
+        unstable=told.unstable or known.unstable or len(models) > 1,
+        notes=(*told.notes, *known.notes),
+    )
 
 
 def observation_payload(seen: Observation) -> dict[str, Any]:

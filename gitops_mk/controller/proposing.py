@@ -26,7 +26,7 @@ def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
     files = forge.repo.files(base)
     policy = policy_of(files, tools.built_in)
     settle(forge, identity=identity_of(policy.settings))
-    workload = configured(policy.settings, plan.workload)
+    workload = configured(policy.settings, plan.workload, plan.overlay)
     state = state_on_base(forge, files, policy, workload, tools.builder)
     require_same_policy(state, plan)
     if plan.overlay != state.overlay or plan.target != state.target or plan.world_size != state.world_size:

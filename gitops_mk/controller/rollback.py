@@ -8,6 +8,7 @@ from gitops_mk.controller.propose import Proposal, settle
 from gitops_mk.controller.proposing import propose_judged
 from gitops_mk.controller.state import identity_of, policy_of, state_on_base
 from gitops_mk.controller.tools import Tools, Workplace
+from gitops_mk.core.enrolment import by_key
 from gitops_mk.core.envelope.registry import may_propose
 from gitops_mk.core.invariants import invariant_states
 from gitops_mk.core.planner import Options, WorkloadState, judge_action, make_plan
@@ -87,7 +88,7 @@ def propose_rollback(place: Workplace, pr: PullRequest, tools: Tools) -> tuple[P
     base = forge.base_tip()
     files = forge.repo.files(base)
     policy = policy_of(files, tools.built_in)
-    workload = next((w for w in policy.settings.workloads if w.ref.key == pr.workload), None)
+    workload = by_key(policy.settings, pr.workload, files)
     if workload is None:
         raise InputError(f"#{pr.number} is for {pr.workload}, which the configuration does not know any more")
     settle(forge, identity=identity_of(policy.settings))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from gitops_mk.core.checks.facts import built_knobs
 from gitops_mk.core.documents import parse_json
-from gitops_mk.core.ledger import holds, stable_profile
+from gitops_mk.core.enrolment import LABEL_ENABLED, admitted, is_enrolled, world_size
+from gitops_mk.core.ledger import holds, since_rollout, stable_profile
 from gitops_mk.core.planner import WorkloadState
 from gitops_mk.core.policy import BuiltIn, Policy, load_policy
 from gitops_mk.core.render.component import plan_path
@@ -82,9 +83,9 @@ def choose_workload(settings: RepoSettings, name: str | None) -> WorkloadSetting
     return found[0]
 
 
-def configured(settings: RepoSettings, ref: WorkloadRef) -> WorkloadSettings:
-    """The settings of a plan's workload. Raises InputError when the configuration doesn't know it."""
-    found = settings.workload(ref)
+def configured(settings: RepoSettings, ref: WorkloadRef, overlay: str) -> WorkloadSettings:
+    """The settings of a plan's workload, listed or open to discovery. Raises InputError when it is neither."""
+    found = admitted(settings, ref, overlay)
     if found is None:
         known = ", ".join(str(w.ref) for w in settings.workloads) or "none"
         raise InputError(
@@ -107,12 +108,20 @@ def workload_state(
     """A workload as the base branch has it. Raises InputError, ConfigError and ManifestError."""
     ref = workload.ref
     target = find_target(builder, files, workload.overlay, ref)
-    knobs = built_knobs(builder.build(files, workload.overlay), ref)
+    built = builder.build(files, workload.overlay)
+    if not is_enrolled(policy.settings, ref, built):
+        raise InputError(
+            f"{ref} is not listed in .modekeeper/config.yaml, and {workload.overlay!r} does not build it with the label "
+            f'{LABEL_ENABLED}: "true"',
+            hint="list it, or set the label in Git: one on the live object alone enrols nothing",
+        )
+    knobs = built_knobs(built, ref)
     pinned: frozenset[str] = frozenset()
     record = files.get(plan_path(workload.overlay, ref.slug))
     if record is not None:
         pinned = frozenset(parse_json(Plan, record, what=plan_path(workload.overlay, ref.slug)).knobs)
     mine = tuple(change for change in applied if change.workload == ref.key)
+    passport = policy.passport(workload)
     said_no = holds(prs, mine, {ref.key: knobs}, identity=identity_of(policy.settings))
     return WorkloadState(
         ref=ref,
@@ -120,9 +129,9 @@ def workload_state(
         target=target,
         knobs=knobs,
         pinned=pinned,
-        world_size=workload.world_size,
+        world_size=world_size(workload, passport, built),
         catalog=policy.catalog,
-        passport=policy.passport(workload),
+        passport=passport,
         config_sha256=policy.settings.sha256,
         applied=mine,
         holds=tuple(hold for hold in said_no if hold.workload == ref.key),
@@ -134,9 +143,9 @@ def state_on_base(
     forge: Forge, files: Mapping[str, bytes], policy: Policy, workload: WorkloadSettings, builder: ManifestBuilder
 ) -> WorkloadState:
     """The same with the history that git and the forge keep."""
-    return workload_state(
-        files, policy, workload, builder, applied=forge.applied(workload.ref.key), prs=forge.list_prs()
-    )
+    prs = forge.list_prs()
+    applied = since_rollout(forge.applied(workload.ref.key), prs)
+    return workload_state(files, policy, workload, builder, applied=applied, prs=prs)
 
 
 def required_approvals(policy: Policy, workload: WorkloadSettings) -> int:

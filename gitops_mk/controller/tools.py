@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from gitops_mk.core.policy import BuiltIn
 from gitops_mk.core.render.describe import Wording
 from gitops_mk.model.license import LicenseStatus
-from gitops_mk.ports import Clock, Forge, KillSwitch, ManifestBuilder
+from gitops_mk.ports import Clock, Cluster, Forge, KillSwitch, ManifestBuilder
 
 
 @dataclass(frozen=True)
 class Tools:
-    """Peers and built-in texts. `provenance` tells reports where a decision was made."""
+    """Peers and built-in texts. `provenance` tells reports where a decision was made; `cluster` is None where there is none."""
 
     clock: Clock
     builder: ManifestBuilder
@@ -21,6 +21,7 @@ class Tools:
     wording: Wording
     mk_version: str
     provenance: Mapping[str, object]
+    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True)
@@ -31,3 +32,4 @@ class Workplace:
     kill_switch: KillSwitch
     license_status: Callable[[], LicenseStatus]
     identity_commit: str = ""
+    remote: str = ""

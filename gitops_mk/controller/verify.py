@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from gitops_mk.controller.consult import ask, built_documents
 from gitops_mk.core.checks.facts import Facts
-from gitops_mk.core.checks.registry import STEPS, verify
+from gitops_mk.core.checks.registry import CLUSTER_STEPS, STEPS, verify
+from gitops_mk.core.ledger import since_rollout
 from gitops_mk.core.policy import BuiltIn, Policy, load_policy
 from gitops_mk.core.target import find_target
 from gitops_mk.errors import GitError, InputError, ManifestError
@@ -16,7 +18,8 @@ from gitops_mk.model.gate import VerifyOutcome
 from gitops_mk.model.plan import PatchTarget
 from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.times import format_time
-from gitops_mk.ports import Clock, Forge, ManifestBuilder, Repo
+from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.ports import Clock, Cluster, Forge, ManifestBuilder, Repo
 
 
 def resolve(repo: Repo, ref: str, role: str) -> str:
@@ -40,9 +43,13 @@ def verify_commits(
     applied: tuple[AppliedChange, ...],
     now: datetime,
     prs: tuple[PullRequest, ...] | None = None,
+    cluster: Cluster | None = None,
 ) -> VerifyOutcome:
     """Verify what merging `head` into `base` would do. Both are SHAs."""
-    return verify(gather(repo, base, head, builder=builder, built_in=built_in, applied=applied, now=now, prs=prs))
+    facts = gather(
+        repo, base, head, builder=builder, built_in=built_in, applied=applied, now=now, prs=prs, cluster=cluster
+    )
+    return verify(facts)
 
 
 def gather(
@@ -55,6 +62,7 @@ def gather(
     applied: tuple[AppliedChange, ...],
     now: datetime,
     prs: tuple[PullRequest, ...] | None = None,
+    cluster: Cluster | None = None,
 ) -> Facts:
     """Everything the steps look at. What can't be had is told in the facts, so that a step can say no to it."""
     policy, policy_error = _policy(repo, base, built_in)
@@ -90,7 +98,19 @@ def gather(
     )
     if facts.workload is None:
         return facts
-    return _with_builds(facts, facts.workload, builder)
+    return _with_cluster(_with_builds(facts, facts.workload, builder), facts.workload.ref, cluster)
+
+
+def _with_cluster(facts: Facts, ref: WorkloadRef, cluster: Cluster | None) -> Facts:
+    """The facts with the cluster's word, where there is a cluster and the base lets it be asked."""
+    if cluster is None or facts.policy is None or facts.policy.settings.cluster.consult == "never":
+        return facts
+    try:
+        base, head = built_documents(facts.base_build, facts.head_build, ref)
+    except InputError:
+        # Two documents of one name: step 6 says so.
+        base = head = None
+    return replace(facts, cluster=ask(cluster, ref, base, head))
 
 
 def _policy(repo: Repo, base: str, built_in: BuiltIn) -> tuple[Policy | None, str]:
@@ -129,20 +149,28 @@ def _build(builder: ManifestBuilder, files: Mapping[str, bytes], overlay: str) -
 
 
 def verify_pr(
-    forge: Forge, pr: PullRequest, *, builder: ManifestBuilder, built_in: BuiltIn, clock: Clock
+    forge: Forge,
+    pr: PullRequest,
+    *,
+    builder: ManifestBuilder,
+    built_in: BuiltIn,
+    clock: Clock,
+    cluster: Cluster | None = None,
 ) -> VerifyOutcome:
     """Verify a pull request as it stands. Raises InputError when its branch is gone."""
     if pr.head_sha is None:
         raise InputError(f"#{pr.number}: branch {pr.branch} is gone, there is nothing to verify")
+    prs = forge.list_prs()
     return verify_commits(
         forge.repo,
         forge.base_tip(),
         pr.head_sha,
         builder=builder,
         built_in=built_in,
-        applied=forge.applied(),
+        applied=since_rollout(forge.applied(), prs),
         now=clock.now(),
-        prs=forge.list_prs(),
+        prs=prs,
+        cluster=cluster,
     )
 
 
@@ -176,9 +204,9 @@ def verify_payload(outcome: VerifyOutcome) -> dict[str, object]:
         "workload": outcome.workload,
         "reason": outcome.reason,
         "message": outcome.message,
-        "cluster": "not consulted",
+        "cluster": outcome.cluster.plain() if outcome.cluster is not None else "not consulted",
         "steps": [
             {"number": number, "id": ident, **verdict.plain()}
-            for (number, ident, _), verdict in zip(STEPS, outcome.steps, strict=False)
+            for (number, ident, _), verdict in zip(STEPS + CLUSTER_STEPS, outcome.steps, strict=False)
         ],
     }

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gitops_mk.model.change import (
     LABEL_RELEASED,
+    ROLLOUT_CHECK,
     TRAILER_CHANGE,
     TRAILER_CHORD,
     TRAILER_DIGEST,
@@ -68,6 +69,22 @@ def applied_change(commit: CommitInfo, message: str | None = None) -> AppliedCha
 def _rollback_of(found: Mapping[str, list[str]]) -> str | None:
     values = found.get(TRAILER_ROLLBACK, [])
     return values[0] if len(values) == 1 and _DIGEST.match(values[0]) else None
+
+
+def since_rollout(applied: Sequence[AppliedChange], prs: Iterable[PullRequest]) -> tuple[AppliedChange, ...]:
+    """The same changes, each dated from its rollout where that is on record: before it, the workload ran as it did before.
+
+    The record is the check `modekeeper/rollout` on the merge commit, which the controller writes when it saw the rollout end.
+    """
+    ended = {
+        pr.merge_sha: check.at
+        for pr in prs
+        if pr.merge_sha is not None and (check := pr.newest_check(ROLLOUT_CHECK, pr.merge_sha)) is not None
+    }
+    return tuple(
+        change.model_copy(update={"at": max(change.at, ended[change.commit])}) if change.commit in ended else change
+        for change in applied
+    )
 
 
 def stable_profile(applied: Sequence[AppliedChange], knobs: Mapping[str, int]) -> dict[str, int] | None:

@@ -139,13 +139,25 @@ def find_document(text: str, api_version: str, kind: str, namespace: str | None,
 
     Raises InputError when two documents have it.
     """
+    found = _matching(text, api_version, kind, namespace, name)
+    return found[0][1] if found else None
+
+
+def document_text(text: str, api_version: str, kind: str, namespace: str | None, name: str) -> str | None:
+    """The same document as it is written. Raises InputError when two documents have that identity."""
+    found = _matching(text, api_version, kind, namespace, name)
+    return found[0][0] + "\n" if found else None
+
+
+def _matching(text: str, api_version: str, kind: str, namespace: str | None, name: str) -> list[tuple[str, Leaves]]:
     wanted = DocumentId(api_version, kind, namespace or "", name).whole
     # kustomize writes such names unescaped; a document without the words can't be it and need not be parsed.
     parts = [part for part in split_documents(text) if name in part and kind in part]
-    found = [doc for doc in map(parse_document, parts) if doc is not None and doc.id.whole == wanted]
+    parsed = [(part, parse_document(part)) for part in parts]
+    found = [(part, doc) for part, doc in parsed if doc is not None and doc.id.whole == wanted]
     if len(found) > 1:
         raise _twice(wanted)
-    return found[0] if found else None
+    return found
 
 
 def annotations_of(leaves: Leaves, prefix: Path = ("metadata", "annotations")) -> dict[str, str]:

@@ -14,6 +14,8 @@ from gitops_mk.model.settings import BranchName
 GitSha = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 
 VERIFY_CHECK = "modekeeper/verify"
+# On the merge commit: the cluster was seen to run it.
+ROLLOUT_CHECK = "modekeeper/rollout"
 LABEL = "modekeeper"
 LABEL_PAUSED = "modekeeper/paused-by-human"
 LABEL_RELEASED = "modekeeper/released"

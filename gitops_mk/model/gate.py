@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gitops_mk.model.base import Frozen
+from gitops_mk.model.cluster import ClusterSeen
 from gitops_mk.model.permit import Permit
 from gitops_mk.model.verdict import Reason, Verdict
 
@@ -25,7 +26,10 @@ def first_active(readings: Iterable[KillReading]) -> KillReading | None:
 
 
 class VerifyOutcome(Frozen):
-    """The answer of verify for one pair of commits. `tree` is what a merge would give."""
+    """The answer of verify for one pair of commits. `tree` is what a merge would give.
+
+    `cluster` is what a cluster said; None where none was consulted.
+    """
 
     ok: bool
     base: str
@@ -34,6 +38,7 @@ class VerifyOutcome(Frozen):
     plan_digest: str | None
     workload: str | None
     steps: tuple[Verdict, ...]
+    cluster: ClusterSeen | None = None
 
     @property
     def reason(self) -> Reason | None:

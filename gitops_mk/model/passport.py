@@ -75,7 +75,9 @@ class Gates(Frozen):
 
 
 class Passport(Frozen):
-    """The limits of one workload. `allowed_knobs` need a limit each; `world_size` counts the data-parallel workers."""
+    """The limits of one workload. `allowed_knobs` need a limit each; `world_size` counts the data-parallel
+    workers where neither the configuration nor the workload does.
+    """
 
     schema_version: Literal["passport.v0"]
     id: PassportId
@@ -90,6 +92,7 @@ class Passport(Frozen):
     recovery: Recovery = Recovery()
     actuators: Actuators = Actuators()
     gates: Gates = Gates()
+    world_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:

@@ -42,9 +42,16 @@ PassportName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9]{0,6
 class TelemetrySettings(Frozen):
     """Where a workload's telemetry comes from when no option says so."""
 
-    source: Literal["file", "synthetic"] = Field("file", description="`file`, or `synthetic` for a dry start.")
+    source: Literal["file", "k8s", "synthetic"] = Field(
+        "file", description="`file`; `k8s`, the logs of the workload's own pods; or `synthetic` for a dry start."
+    )
     path: str | None = Field(None, description="For `file`: a JSONL or CSV file, readable where `mk` runs.")
     scenario: str | None = Field(None, description="For `synthetic`: the scenario's name.")
+    container: DnsLabel | None = Field(
+        None,
+        description="For `k8s`: the container whose log is read. Default: that of the annotation `modekeeper.dev/container`, else "
+        "the one called like the workload, else the only one.",
+    )
 
 
 class WorkloadSettings(Frozen):
@@ -58,8 +65,10 @@ class WorkloadSettings(Frozen):
         None,
         description="A built-in passport or one in `.modekeeper/passports/NAME.json`. Default: `defaults.passport`.",
     )
-    world_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        1, description="Data-parallel workers; a factor of the global batch."
+    world_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None,
+        description="Data-parallel workers; a factor of the global batch. Default: the annotation "
+        "`modekeeper.dev/world-size`, else the passport's, else replicas times GPUs as the overlay builds them.",
     )
     telemetry: TelemetrySettings = Field(TelemetrySettings(), description="Default telemetry of this workload.")
 
@@ -79,8 +88,43 @@ class ForgeSettings(Frozen):
     """Where pull requests live."""
 
     kind: Literal["local"] = Field("local", description="`local`: pull requests are refs in the git server itself.")
+    urls: tuple[Annotated[str, StringConstraints(min_length=1, max_length=500)], ...] = Field(
+        (), description="Other addresses of this repository, as Argo CD or Flux may name it."
+    )
     required_approvals: Annotated[int, Field(ge=0, le=10)] | None = Field(
         None, description="Approving reviews on the head commit. Default: the passport's `gates.approvals`."
+    )
+
+
+class ConfigMapRef(Frozen):
+    """A ConfigMap in the cluster."""
+
+    namespace: DnsLabel = Field(description="Its namespace.")
+    name: DnsName = Field(description="Its name.")
+
+
+class ClusterSettings(Frozen):
+    """What the cluster has a say in."""
+
+    consult: Literal["auto", "required", "never"] = Field(
+        "auto",
+        description="Whether verify asks the cluster: `auto`, where a kubeconfig or an in-cluster identity exists; `required`, "
+        "so that verify fails without one; `never`.",
+    )
+    kill_switch: ConfigMapRef | None = Field(
+        None,
+        description="A ConfigMap that is a source of the kill switch: any value but `0` under its key `kill` is active.",
+    )
+    field_managers: tuple[Annotated[str, StringConstraints(min_length=1, max_length=128)], ...] = Field(
+        (), description="Field managers that apply what stands in Git, besides those of Argo CD, Flux and kubectl."
+    )
+
+
+class Discovery(Frozen):
+    """Workloads that enrol themselves by the label `modekeeper.dev/enabled: "true"`, as the overlay builds it."""
+
+    namespaces: tuple[DnsLabel, ...] = Field(
+        (), description="Namespaces in which the label counts. None: only the workloads listed here are looked at."
     )
 
 
@@ -99,6 +143,8 @@ class RepoSettings(Frozen):
     catalog: RepoPath | None = Field(None, description="A chord catalog in this repository. Default: the built-in one.")
     defaults: Defaults = Field(Defaults(), description="Defaults for workloads.")
     forge: ForgeSettings = Field(ForgeSettings(), description="Where pull requests live.")
+    cluster: ClusterSettings = Field(ClusterSettings(), description="What the cluster has a say in.")
+    discovery: Discovery = Field(Discovery(), description="Workloads that are found by their label.")
     identity: Identity = Field(Identity(), description="Author of the controller's commits.")
     workloads: tuple[WorkloadSettings, ...] = Field((), description="The workloads, each in one overlay.")
 

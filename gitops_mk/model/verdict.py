@@ -29,6 +29,27 @@ class Reason(StrEnum):
     # Proposing: why no branch was written.
     PAUSED_BY_HUMAN = "paused_by_human"
 
+    # A live workload: why nothing is planned for it now.
+    NOT_ENABLED = "not_enabled"
+    NO_SOURCE = "no_source"
+    AMBIGUOUS_SOURCE = "ambiguous_source"
+    HELM_ONLY = "helm_only"
+    RENDERED_SOURCE = "rendered_source"
+    PINNED_SOURCE = "pinned_source"
+    OTHER_REPOSITORY = "other_repository"
+    FOREIGN_OWNER = "foreign_owner"
+    ROLLOUT_IN_PROGRESS = "rollout_in_progress"
+    OUT_OF_SYNC = "out_of_sync"
+    SUSPENDED = "suspended"
+    DEGRADED = "degraded"
+
+    # Verify with the cluster's word; the names of the contract's blockers.
+    CLUSTER_UNREACHABLE = "cluster_unreachable"
+    NAMESPACE_MISSING = "namespace_missing"
+    DEPLOYMENT_MISSING = "deployment_missing"
+    RBAC_DENIED = "rbac_denied"
+    DRY_RUN_FAILED = "dry_run_failed"
+
     # Verify: why a pull request does not pass.
     SCOPE_VIOLATION = "scope_violation"
     PLAN_INVALID = "plan_invalid"

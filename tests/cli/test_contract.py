@@ -419,7 +419,7 @@ class TestPullRequests:
         objects = sorted(p for p in (checkout / ".git/objects").rglob("*"))
         said = mk("verify", "--base", "origin/main", "--head", branch, "--repo", checkout, "--out", "v", "--json")
         assert said.code == 0
-        assert [s["number"] for s in said.json["steps"]] == list(range(1, 9))
+        assert [s["number"] for s in said.json["steps"]] == list(range(1, 10))
         assert said.json["cluster"] == "not consulted"
         assert sorted(p for p in (checkout / ".git/objects").rglob("*")) == objects
         wrong = mk("verify", "--base", "origin/main", "--head", "origin/main", "--repo", checkout, "--out", "v")

@@ -11,9 +11,9 @@ import pytest
 
 from gitops_mk.adapters.killswitch import VARIABLE, GateKillSwitch, read_environment
 from gitops_mk.controller.killing import throw
-from gitops_mk.errors import ConflictError, ForgeError, GitError
+from gitops_mk.errors import ClusterError, ConflictError, ForgeError, GitError
 from gitops_mk.model.change import LABEL_KILL_SWITCH, PullRequest
-from gitops_mk.model.settings import KILL_SWITCH_PATH
+from gitops_mk.model.settings import CONFIG_PATH, KILL_SWITCH_PATH
 from tests.support.make import pull_request
 from tests.support.world import HookedForge, World, template
 
@@ -59,7 +59,7 @@ def test_any_source_is_enough(
         world.commit({KILL_SWITCH_PATH: b""})
     expected = [name for name, on in (("environment", variable), ("base branch", file), ("label", label)) if on]
     assert active(GateKillSwitch(forge), pr) == expected
-    assert len(GateKillSwitch(forge).read(pr=pr)) == 3, "every source is told, clear ones too"
+    assert len(GateKillSwitch(forge).read(pr=pr)) == 4, "every source is told, clear ones too"
 
 
 def test_every_read_is_fresh(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,8 @@ def raising(world: World, method: str, error: Exception) -> GateKillSwitch:
 def test_what_cannot_be_read_counts_as_active(world: World, error: Exception) -> None:
     pr = world.forge().create_pr(pull_request())
     assert active(raising(world, "refresh", error), pr) == ["base branch"]
-    assert active(raising(world, "base_tip", error), pr) == ["base branch"]
+    # What the base branch configures is not known then, either.
+    assert active(raising(world, "base_tip", error), pr) == ["base branch", "ConfigMap"]
     assert active(raising(world, "get_pr", error), pr) == ["label"]
     assert "down" in next(r.detail for r in raising(world, "get_pr", error).read(pr=pr) if r.active)
 
@@ -113,7 +114,65 @@ def test_a_git_server_that_is_gone_counts_as_active(world: World, tmp_path: Path
 def test_a_base_branch_that_is_gone_counts_as_active(world: World) -> None:
     forge = world.forge()
     world.server.run("update-ref", "-d", "refs/heads/main")
-    assert active(GateKillSwitch(forge)) == ["base branch"]
+    assert active(GateKillSwitch(forge)) == ["base branch", "ConfigMap"]
+
+
+class OneConfigMap:
+    """A cluster that has one ConfigMap, or an error."""
+
+    def __init__(self, data: dict[str, str] | None, error: Exception | None = None) -> None:
+        self.data = data
+        self.error = error
+        self.asked: list[tuple[str, str, str | None]] = []
+
+    def get(self, kind: str, name: str, *, namespace: str | None = None) -> dict[str, Any] | None:
+        self.asked.append((kind, name, namespace))
+        if self.error is not None:
+            raise self.error
+        return None if self.data is None else {"data": self.data}
+
+
+CONFIGURED = b"cluster:\n  consult: auto\n  kill_switch: {namespace: modekeeper-system, name: modekeeper-kill-switch}\n"
+
+
+def configured(world: World) -> None:
+    text = world.file(CONFIG_PATH).replace(
+        b"cluster:\n  # This trainer runs in no cluster.\n  consult: never\n", CONFIGURED
+    )
+    assert CONFIGURED in text
+    world.commit({CONFIG_PATH: text})
+
+
+@pytest.mark.parametrize(
+    ("data", "thrown"),
+    [
+        ({"kill": "0"}, False),
+        ({"kill": "1"}, True),
+        ({"kill": ""}, True),
+        ({"kill": "off"}, True),
+        ({}, True),
+        (None, True),
+    ],
+)
+def test_the_config_map_is_clear_only_at_0(world: World, data: dict[str, str] | None, thrown: bool) -> None:
+    configured(world)
+    cluster: Any = OneConfigMap(data)
+    assert active(GateKillSwitch(world.forge(), cluster)) == (["ConfigMap"] if thrown else [])
+    assert cluster.asked == [("ConfigMap", "modekeeper-kill-switch", "modekeeper-system")]
+
+
+@pytest.mark.parametrize("error", [ClusterError("403"), OSError(111, "refused")])
+def test_a_config_map_that_cannot_be_read_counts_as_active(world: World, error: Exception) -> None:
+    configured(world)
+    unreadable: Any = OneConfigMap(None, error)
+    assert active(GateKillSwitch(world.forge(), unreadable)) == ["ConfigMap"]
+    assert active(GateKillSwitch(world.forge())) == ["ConfigMap"], "configured, and no cluster to ask"
+
+
+def test_no_config_map_is_asked_for_where_none_is_configured(world: World) -> None:
+    cluster: Any = OneConfigMap({"kill": "1"})
+    assert active(GateKillSwitch(world.forge(), cluster)) == []
+    assert cluster.asked == []
 
 
 # -- throwing and clearing the repository's own ----------------------------------------------------------------------

@@ -243,7 +243,7 @@ def test_what_was_proposed_passes_every_step(ready: World) -> None:
         "success", ready.tip(), outcome.tree, pr.plan_digest,
     )  # fmt: skip
     payload: Any = verify_payload(outcome)
-    assert [step["number"] for step in payload["steps"]] == list(range(1, 9))
+    assert [step["number"] for step in payload["steps"]] == list(range(1, 10))
 
 
 # -- what the base may have come to ----------------------------------------------------------------------------------

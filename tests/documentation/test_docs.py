@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from gitops_mk.adapters.resources import read_template
 from gitops_mk.cli.main import COMMANDS
-from gitops_mk.core.checks.registry import STEPS
+from gitops_mk.core.checks.registry import CLUSTER_STEPS, STEPS
 from gitops_mk.core.detect.registry import DETECTORS
 from gitops_mk.model.verdict import Reason
 from tests import docs as made
@@ -35,7 +35,8 @@ def test_every_reason_says_what_to_do() -> None:
 
 
 def test_every_step_has_its_section_in_order() -> None:
-    assert headings("verify.md")[: len(STEPS)] == [f"{number} {ident}" for number, ident, _ in STEPS]
+    every = STEPS + CLUSTER_STEPS
+    assert headings("verify.md")[: len(every)] == [f"{number} {ident}" for number, ident, _ in every]
 
 
 def test_every_detector_has_a_section() -> None:

@@ -8,15 +8,19 @@ from datetime import datetime
 from functools import cached_property
 
 from gitops_mk.core import yamldocs
+from gitops_mk.core.dryrun import Compared, compare
+from gitops_mk.core.enrolment import admitted, world_size
 from gitops_mk.core.policy import Policy
-from gitops_mk.core.render.component import plan_path
+from gitops_mk.core.refusals import GITOPS_MANAGERS
+from gitops_mk.core.render.component import PLAN_SUFFIX, plan_path
 from gitops_mk.errors import InputError
 from gitops_mk.model.change import AppliedChange, PullRequest
+from gitops_mk.model.cluster import ClusterWord
 from gitops_mk.model.git import CommitInfo, PathChange
 from gitops_mk.model.knob import knobs_from_annotations
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import PatchTarget, Plan
-from gitops_mk.model.settings import WorkloadSettings
+from gitops_mk.model.settings import RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import WorkloadRef
 
 TEMPLATE_ANNOTATIONS = ("spec", "template", "metadata", "annotations")
@@ -31,6 +35,7 @@ class Facts:
 
     `changes` and `head_files` are that tree's against the base's. `special` are the paths, in either, that are links or
     submodules. A failed build or a missing target carries its words in `…_error`. `policy` is the base's own.
+    `cluster` is what a cluster said; None where none was consulted.
     `prs` are all pull requests, which say what people hold and released; None where there is no forge to ask, as in CI.
     """
 
@@ -53,22 +58,39 @@ class Facts:
     target_error: str = ""
     applied: tuple[AppliedChange, ...] = ()
     prs: tuple[PullRequest, ...] | None = None
+    cluster: ClusterWord | None = field(default=None, repr=False)
 
     @cached_property
     def workload(self) -> WorkloadSettings | None:
-        """The one configured workload whose decision record the change brings; None when there is none, or several."""
+        """The one workload whose decision record the change brings, listed or open to discovery; None for none, or several.
+
+        One that is not listed must also be enrolled by what the base builds: step 1 asks.
+        """
         if self.policy is None:
             return None
+        settings = self.policy.settings
         changed = {change.path for change in self.changes}
-        touched = [w for w in self.policy.settings.workloads if plan_path(w.overlay, w.ref.slug) in changed]
-        return touched[0] if len(touched) == 1 else None
+        touched = [w for w in settings.workloads if plan_path(w.overlay, w.ref.slug) in changed]
+        listed = {plan_path(w.overlay, w.ref.slug) for w in touched}
+        others = sorted(path for path in changed - listed if path.endswith(PLAN_SUFFIX))
+        if len(touched) + len(others) != 1:
+            return None
+        return touched[0] if touched else self._discovered(settings, others[0])
+
+    def _discovered(self, settings: RepoSettings, path: str) -> WorkloadSettings | None:
+        plan = self._record(path)
+        if isinstance(plan, str) or plan_path(plan.overlay, plan.workload.slug) != path:
+            return None
+        return admitted(settings, plan.workload, plan.overlay)
 
     @cached_property
     def plan_or_error(self) -> Plan | str:
         """The decision record the change brings, or why it can't be read."""
         if self.workload is None:
             return "the change brings no decision record of a configured workload"
-        path = plan_path(self.workload.overlay, self.workload.ref.slug)
+        return self._record(plan_path(self.workload.overlay, self.workload.ref.slug))
+
+    def _record(self, path: str) -> Plan | str:
         text = self.head_files.get(path)
         if text is None:
             return f"{path} is not a regular file"
@@ -94,6 +116,21 @@ class Facts:
             return self.policy.passport(self.workload)
         except InputError:
             return None
+
+    @cached_property
+    def compared(self) -> Compared | None:
+        """The two server-side dry-runs, compared; None where no cluster was consulted."""
+        if self.cluster is None or self.policy is None:
+            return None
+        managers = GITOPS_MANAGERS | frozenset(self.policy.settings.cluster.field_managers)
+        return compare(self.cluster.base, self.cluster.head, managers=managers)
+
+    @cached_property
+    def world_size(self) -> int:
+        """The workload's data-parallel workers, as the base has it."""
+        if self.workload is None or self.passport is None:
+            return 1
+        return world_size(self.workload, self.passport, self.base_build)
 
     @cached_property
     def base_knobs(self) -> dict[str, int]:

@@ -33,8 +33,8 @@ def check(facts: Facts) -> Verdict:
                 f"{name}: planned under {str(getattr(plan.policy, name))[:16]}, "
                 f"the base has {str(getattr(stands, name))[:16]}",
             )
-    if plan.world_size != workload.world_size:
+    if plan.world_size != facts.world_size:
         return Verdict.block(
-            ID, Reason.POLICY_CHANGED, f"world_size: planned with {plan.world_size}, the base has {workload.world_size}"
+            ID, Reason.POLICY_CHANGED, f"world_size: planned with {plan.world_size}, the base has {facts.world_size}"
         )
     return Verdict.allow(ID, f"passport {passport.id}")

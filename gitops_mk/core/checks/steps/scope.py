@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gitops_mk.core.checks.facts import Facts
+from gitops_mk.core.enrolment import LABEL_ENABLED, is_enrolled
 from gitops_mk.core.render.component import allowed_paths, overlay_kustomization
 from gitops_mk.errors import InputError
 from gitops_mk.model.git import ABSENT_MODE, REGULAR_MODE
@@ -26,6 +27,12 @@ def check(facts: Facts) -> Verdict:
             ID,
             Reason.SCOPE_VIOLATION,
             f"it changes {paths}; expected the files of exactly one workload that the base configures",
+        )
+    if not is_enrolled(facts.policy.settings, workload.ref, facts.base_build):
+        return Verdict.block(
+            ID,
+            Reason.SCOPE_VIOLATION,
+            f"{workload.ref} is neither listed on the base, nor does the base build it with {LABEL_ENABLED}: true",
         )
     try:
         kustomization = overlay_kustomization(frozenset(facts.base_files), workload.overlay)

@@ -1,0 +1,82 @@
+"""Ask a cluster about one workload: is it there, may we, and what would it make of the change. Nothing is stored."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gitops_mk.core.refusals import conflicts
+from gitops_mk.core.yamldocs import document_text
+from gitops_mk.errors import ClusterError
+from gitops_mk.model.cluster import ClusterWord, Trial
+from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.ports import Cluster
+
+_NAME: Final = re.compile(rb"^(metadata:\n(?:  .*\n)*?  name: )(.*)$", re.MULTILINE)
+# A finished or running object of such a kind can't take a new template: its next run is tried under this name.
+NEXT_RUN: Final = "-mk-next"
+
+
+def ask(cluster: Cluster, ref: WorkloadRef, base: bytes | None, head: bytes | None) -> ClusterWord:
+    """The cluster's word on `ref` and on the documents that base and head build for it. Never raises ClusterError."""
+    try:
+        return _ask(cluster, ref, base, head)
+    except ClusterError as exc:
+        return ClusterWord(context=cluster.context, server=cluster.server, error=exc.message)
+
+
+def built_documents(
+    base_build: str | None, head_build: str | None, ref: WorkloadRef
+) -> tuple[bytes | None, bytes | None]:
+    """The workload's document in both builds, as kustomize wrote it; None where it is in neither."""
+    found = [
+        None if build is None else document_text(build, ref.api_version, ref.kind, ref.namespace, ref.name)
+        for build in (base_build, head_build)
+    ]
+    texts = [None if text is None else text.encode() for text in found]
+    return texts[0], texts[1]
+
+
+def _ask(cluster: Cluster, ref: WorkloadRef, base: bytes | None, head: bytes | None) -> ClusterWord:
+    can_get = cluster.can_i("get", ref.kind, namespace=ref.namespace, name=ref.name)
+    can_patch = cluster.can_i("patch", ref.kind, namespace=ref.namespace, name=ref.name)
+    live = cluster.get(ref.kind, ref.name, namespace=ref.namespace) if can_get else None
+    word = ClusterWord(
+        context=cluster.context,
+        server=cluster.server,
+        # A namespaced Role can't read namespaces: what stands in one proves it.
+        namespace_exists=True if live is not None else _namespace(cluster, ref.namespace),
+        live=live,
+        can_get=can_get,
+        can_patch=can_patch,
+    )
+    if not can_patch or base is None or head is None or word.namespace_exists is False:
+        return word
+    name = ref.name if ref.in_place else ref.name + NEXT_RUN
+    trials = [_try(cluster, ref, name, renamed(document, name)) for document in (base, head)]
+    return ClusterWord(**{**vars(word), "base": trials[0], "head": trials[1]})
+
+
+def renamed(document: bytes, name: str) -> bytes:
+    """A document that kustomize built, under another name."""
+    return _NAME.sub(lambda match: match[1] + name.encode(), document, count=1)
+
+
+def _try(cluster: Cluster, ref: WorkloadRef, name: str, document: bytes) -> Trial:
+    try:
+        plain = cluster.dry_run_apply(ref.kind, ref.namespace, name, document, force=False)
+        forced = None
+        if conflicts(plain):
+            forced = cluster.dry_run_apply(ref.kind, ref.namespace, name, document, force=True)
+    except ClusterError as exc:
+        return Trial(error=exc.message, timed_out="timed out" in exc.message or "silent" in exc.message)
+    return Trial(plain=plain, forced=forced)
+
+
+def _namespace(cluster: Cluster, namespace: str) -> bool | None:
+    try:
+        return cluster.get("Namespace", namespace) is not None
+    except ClusterError as exc:
+        if exc.status == 403:
+            return None
+        raise

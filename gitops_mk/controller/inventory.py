@@ -1,0 +1,80 @@
+"""Ask a cluster for all workloads of ours, in a number of calls that does not depend on how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gitops_mk.core.inventory import SELECTOR, Found, Home, find, missing, namespaces_of, trim
+from gitops_mk.core.source import SyncObjects, by_name
+from gitops_mk.errors import ClusterError
+from gitops_mk.model.cluster import LiveObject
+from gitops_mk.model.settings import RepoSettings
+from gitops_mk.model.workload import API_VERSIONS
+from gitops_mk.ports import Cluster
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What was found, and what could not be asked."""
+
+    found: tuple[Found, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One list to ask for: a kind, where, and by which label."""
+
+    kind: str
+    namespace: str | None
+    labels: str
+
+
+def scopes(settings: RepoSettings) -> tuple[Scope, ...]:
+    """The lists that show every workload of ours: by label where discovery is open, whole where some are listed by name."""
+    found = []
+    for namespace in namespaces_of(settings):
+        listed = {w.kind for w in settings.workloads if w.namespace == namespace}
+        for kind in API_VERSIONS:
+            if kind in listed:
+                found.append(Scope(kind, namespace, ""))
+            elif namespace in settings.discovery.namespaces:
+                found.append(Scope(kind, namespace, SELECTOR))
+    return tuple(found)
+
+
+def take_inventory(cluster: Cluster, home: Home) -> Inventory:
+    """Every workload of ours. A list that this identity may not ask for becomes a note. Raises ClusterError otherwise."""
+    notes: list[str] = []
+    known = sync_objects(cluster, notes)
+    found: list[Found] = []
+    for scope in scopes(home.settings):
+        for live in _items(cluster, scope, notes):
+            judged = find(live, known, home)
+            if judged is not None:
+                found.append(judged)
+    return Inventory((*found, *missing(home.settings, found)), tuple(notes))
+
+
+def sync_objects(cluster: Cluster, notes: list[str]) -> SyncObjects:
+    """What Argo CD and Flux say; nothing of one that is not installed."""
+    everywhere = {
+        kind: by_name(_items(cluster, Scope(kind, None, ""), notes, whole=True))
+        for kind in ("Application", "Kustomization", "GitRepository")
+    }
+    return SyncObjects(everywhere["Application"], everywhere["Kustomization"], everywhere["GitRepository"])
+
+
+def _items(cluster: Cluster, scope: Scope, notes: list[str], *, whole: bool = False) -> Iterator[LiveObject]:
+    resource_kind = {"kind": scope.kind, "apiVersion": API_VERSIONS.get(scope.kind)}
+    try:
+        for page in cluster.pages(scope.kind, namespace=scope.namespace, labels=scope.labels):
+            for item in page.items:
+                # The items of a list carry neither kind nor version.
+                yield item if whole else trim({**item, **resource_kind})
+    except ClusterError as exc:
+        if exc.status != 403:
+            raise
+        where = f" in {scope.namespace}" if scope.namespace else ""
+        notes.append(f"may not list {scope.kind}{where}: {exc.message}")

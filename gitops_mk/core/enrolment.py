@@ -1,0 +1,111 @@
+"""Which workloads are ours to look at: those the configuration lists, and those that enrol themselves by a label.
+
+The label counts only in namespaces that the base branch allows, and only as the overlay builds it on the base branch: a label
+put on a live object by hand, or by the pull request itself, enrols nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from pydantic import ValidationError
+
+from gitops_mk.core import yamldocs
+from gitops_mk.core.render.component import plan_path
+from gitops_mk.model.passport import Passport
+from gitops_mk.model.settings import RepoSettings, WorkloadSettings
+from gitops_mk.model.workload import API_VERSIONS, WorkloadRef
+
+LABEL_ENABLED: Final = "modekeeper.dev/enabled"
+WORLD_SIZE: Final = "modekeeper.dev/world-size"
+GPU_RESOURCES: Final = ("nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915")
+
+_LABELS: Final = ("metadata", "labels")
+_PLACES: Final = (("metadata", "annotations"), ("spec", "template", "metadata", "annotations"))
+_CONTAINERS: Final = ("spec", "template", "spec", "containers")
+
+
+def admitted(settings: RepoSettings, ref: WorkloadRef, overlay: str) -> WorkloadSettings | None:
+    """The settings of a workload: its own entry, else the defaults where its namespace is open to discovery.
+
+    For the latter, `is_enrolled` must also say yes to what the base branch builds.
+    """
+    listed = settings.workload(ref)
+    if listed is not None:
+        return listed
+    if ref.namespace not in settings.discovery.namespaces:
+        return None
+    return WorkloadSettings(namespace=ref.namespace, name=ref.name, kind=ref.kind, overlay=overlay)
+
+
+def by_key(settings: RepoSettings, key: str, paths: Iterable[str]) -> WorkloadSettings | None:
+    """The workload of a key (`namespace/kind-name`): listed, or with a decision record among `paths` of a tree."""
+    listed = next((w for w in settings.workloads if w.ref.key == key), None)
+    if listed is not None:
+        return listed
+    ref = ref_of_key(key)
+    if ref is None or ref.namespace not in settings.discovery.namespaces:
+        return None
+    name = plan_path(".", ref.slug)
+    overlays = [
+        "." if path == name else path[: -len(name) - 1] for path in paths if path == name or path.endswith("/" + name)
+    ]
+    return admitted(settings, ref, overlays[0]) if len(overlays) == 1 else None
+
+
+def ref_of_key(key: str) -> WorkloadRef | None:
+    """The workload that a key means; None for text that is no key."""
+    namespace, _, rest = key.partition("/")
+    kinds = {kind.lower(): kind for kind in API_VERSIONS}
+    kind, _, name = rest.partition("-")
+    try:
+        return WorkloadRef.model_validate({"namespace": namespace, "kind": kinds.get(kind), "name": name})
+    except ValidationError:
+        return None
+
+
+def is_enrolled(settings: RepoSettings, ref: WorkloadRef, build: str | None) -> bool:
+    """True when the workload is listed, or carries the label in what the base branch builds."""
+    if settings.workload(ref) is not None:
+        return True
+    leaves = _built(ref, build)
+    label = leaves.at(*_LABELS, LABEL_ENABLED) if leaves is not None else None
+    return label is not None and label.text == "true"
+
+
+def world_size(workload: WorkloadSettings, passport: Passport, build: str | None) -> int:
+    """The number of data-parallel workers: configured, annotated, from the passport, or replicas times GPUs; at least 1."""
+    if workload.world_size is not None:
+        return workload.world_size
+    leaves = _built(workload.ref, build)
+    if leaves is not None:
+        for place in _PLACES:
+            said = leaves.at(*place, WORLD_SIZE)
+            if said is not None and _number(said.text):
+                return _number(said.text)
+    if passport.world_size is not None:
+        return passport.world_size
+    return _from_template(leaves) if leaves is not None else 1
+
+
+def _from_template(leaves: yamldocs.Leaves) -> int:
+    replicas = leaves.at("spec", "replicas")
+    pods = _number(replicas.text) if replicas is not None else 1
+    gpus = 0
+    for path, leaf in leaves.leaves.items():
+        if (
+            path[: len(_CONTAINERS)] == _CONTAINERS
+            and path[-3:-1] == ("resources", "limits")
+            and path[-1] in GPU_RESOURCES
+        ):
+            gpus += _number(leaf.text)
+    return max(1, pods) * max(1, gpus)
+
+
+def _built(ref: WorkloadRef, build: str | None) -> yamldocs.Leaves | None:
+    return None if build is None else yamldocs.find_document(build, ref.api_version, ref.kind, ref.namespace, ref.name)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 7 else 0

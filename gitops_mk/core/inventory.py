@@ -1,0 +1,169 @@
+"""The workloads of a cluster that are ours to look at: each with where it comes from, and why it is left alone where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gitops_mk.core.enrolment import LABEL_ENABLED, admitted
+from gitops_mk.core.live import NotNow, at_rest, foreign_owner, live_knobs
+from gitops_mk.core.source import NoSource, Source, SyncObjects, find_source, same_repository
+from gitops_mk.model.cluster import LiveObject
+from gitops_mk.model.knob import ANNOTATION_PREFIX
+from gitops_mk.model.settings import RepoSettings, WorkloadSettings
+from gitops_mk.model.verdict import Reason
+from gitops_mk.model.workload import API_VERSIONS, WorkloadRef
+
+SELECTOR: Final = f"{LABEL_ENABLED}=true"
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+_TEMPLATE_PATH: Final = ("f:spec", "f:template", "f:metadata", "f:annotations")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A workload as the cluster has it. `settings` is None where it is none of this repository's; `not_now` says why it is
+    left alone for the moment.
+    """
+
+    ref: WorkloadRef
+    live: LiveObject | None
+    source: Source | NoSource
+    settings: WorkloadSettings | None
+    not_now: NotNow | None
+
+    @property
+    def knobs(self) -> dict[str, int]:
+        """The knobs it runs with."""
+        return live_knobs(self.live) if self.live is not None else {}
+
+
+@dataclass(frozen=True)
+class Home:
+    """The GitOps repository that asks: its addresses, its base branch, its configuration."""
+
+    urls: tuple[str, ...]
+    branch: str
+    settings: RepoSettings
+
+
+def find(live: LiveObject, known: SyncObjects, home: Home) -> Found | None:
+    """Judge one live object; None for one that is neither listed nor labelled."""
+    meta = live.get("metadata") or {}
+    if live.get("kind") not in API_VERSIONS:
+        return None
+    ref = WorkloadRef(namespace=meta["namespace"], kind=live["kind"], name=meta["name"])
+    listed = home.settings.workload(ref)
+    labelled = (meta.get("labels") or {}).get(LABEL_ENABLED) == "true"
+    if listed is None and not labelled:
+        return None
+    source = find_source(live, known)
+    if listed is None and ref.namespace not in home.settings.discovery.namespaces:
+        said = f"namespace {ref.namespace} is not among `discovery.namespaces` of this repository"
+        return Found(ref, live, source, None, NotNow(Reason.NOT_ENABLED, said))
+    elsewhere = _elsewhere(source, listed, home)
+    if elsewhere is not None:
+        return Found(ref, live, source, listed, elsewhere)
+    overlay = listed.overlay if listed is not None else source.overlay if isinstance(source, Source) else "."
+    settings = admitted(home.settings, ref, overlay)
+    knobs = live_knobs(live)
+    if not knobs:
+        not_now: NotNow | None = NotNow(
+            Reason.UNKNOWN_KNOB, f"its pod template carries no annotation {ANNOTATION_PREFIX}…"
+        )
+    else:
+        not_now = foreign_owner(live, knobs, home.settings.cluster.field_managers) or at_rest(
+            live, source if isinstance(source, Source) else None
+        )
+    return Found(ref, live, source, settings, not_now)
+
+
+def absent(workload: WorkloadSettings) -> Found:
+    """A workload that is listed and not in the cluster."""
+    said = "listed in .modekeeper/config.yaml, and not in the cluster"
+    return Found(
+        workload.ref,
+        None,
+        NoSource(reason=Reason.DEPLOYMENT_MISSING, message=said),
+        workload,
+        NotNow(Reason.DEPLOYMENT_MISSING, said),
+    )
+
+
+def _elsewhere(source: Source | NoSource, listed: WorkloadSettings | None, home: Home) -> NotNow | None:
+    """Why its manifests are not, or not surely, in this repository.
+
+    A listed workload is taken at the configuration's word where the cluster knows of no sync tool at all.
+    """
+    if isinstance(source, NoSource):
+        trusted = listed is not None and source.reason is Reason.NO_SOURCE
+        return None if trusted else NotNow(source.reason, source.message)
+    if not any(same_repository(source.repo_url, url) for url in home.urls):
+        return NotNow(Reason.OTHER_REPOSITORY, f"{source.owner} reads {source.repo_url}")
+    if source.branch not in (home.branch, f"refs/heads/{home.branch}", "HEAD"):
+        return NotNow(
+            Reason.OTHER_REPOSITORY, f"{source.owner} follows {source.branch}, pull requests go to {home.branch}"
+        )
+    if listed is not None and listed.overlay != source.overlay:
+        return NotNow(
+            Reason.AMBIGUOUS_SOURCE,
+            f"{source.owner} syncs {source.overlay!r}, the configuration says {listed.overlay!r}",
+        )
+    return None
+
+
+def trim(live: LiveObject) -> dict[str, Any]:
+    """What is kept of a live object in memory: identity, state, and who owns its knobs."""
+    meta, spec = _map(live, "metadata"), _map(live, "spec")
+    template = _map(spec, "template")
+    kept_meta = {
+        key: meta[key]
+        for key in ("name", "namespace", "uid", "resourceVersion", "generation", "labels", "ownerReferences")
+        if key in meta
+    }
+    kept_meta["annotations"] = {k: v for k, v in _map(meta, "annotations").items() if k != _LAST_APPLIED}
+    kept_meta["managedFields"] = [entry for entry in map(_knob_fields, meta.get("managedFields") or ()) if entry]
+    containers = [
+        {key: c[key] for key in ("name", "resources", "restartPolicy") if key in c}
+        for c in _map(template, "spec").get("containers") or ()
+    ]
+    kept_spec: dict[str, Any] = {
+        key: spec[key] for key in ("replicas", "paused", "suspend", "updateStrategy", "selector") if key in spec
+    }
+    kept_spec["template"] = {"metadata": template.get("metadata") or {}, "spec": {"containers": containers}}
+    return {
+        "apiVersion": live.get("apiVersion"),
+        "kind": live.get("kind"),
+        "metadata": kept_meta,
+        "spec": kept_spec,
+        "status": live.get("status") or {},
+    }
+
+
+def _knob_fields(entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    at: Any = entry.get("fieldsV1")
+    for part in _TEMPLATE_PATH:
+        at = at.get(part) if isinstance(at, Mapping) else None
+    owned: dict[str, Any] = {key: {} for key in at or () if key.startswith(f"f:{ANNOTATION_PREFIX}")}
+    if not owned:
+        return None
+    fields: dict[str, Any] = owned
+    for part in reversed(_TEMPLATE_PATH):
+        fields = {part: fields}
+    return {"manager": entry.get("manager", "unknown"), "fieldsV1": fields}
+
+
+def namespaces_of(settings: RepoSettings) -> tuple[str, ...]:
+    """Every namespace that has workloads of ours, or may."""
+    return tuple(sorted({w.namespace for w in settings.workloads} | set(settings.discovery.namespaces)))
+
+
+def missing(settings: RepoSettings, found: Iterable[Found]) -> tuple[Found, ...]:
+    """Those listed that were not among what the cluster has."""
+    seen = {item.ref for item in found}
+    return tuple(absent(workload) for workload in settings.workloads if workload.ref not in seen)
+
+
+def _map(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, Mapping) else {}

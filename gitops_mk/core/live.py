@@ -1,0 +1,65 @@
+"""What a live workload carries: its knobs, who owns them, and whether it may be planned for now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from gitops_mk.core.refusals import GITOPS_MANAGERS, managers_of
+from gitops_mk.core.rollout import RolloutState, rollout
+from gitops_mk.core.source import Source
+from gitops_mk.model.cluster import LiveObject
+from gitops_mk.model.knob import annotation_key, knobs_from_annotations
+from gitops_mk.model.verdict import Reason
+
+TEMPLATE = ("spec", "template", "metadata", "annotations")
+
+
+class NotNow(NamedTuple):
+    """Why nothing is planned for a workload at the moment."""
+
+    reason: Reason
+    message: str
+
+
+def live_knobs(live: LiveObject) -> dict[str, int]:
+    """The knobs on the pod template of a live object."""
+    at: Any = live
+    for part in TEMPLATE:
+        at = at.get(part) if isinstance(at, Mapping) else None
+    texts = {str(key): value for key, value in at.items() if isinstance(value, str)} if isinstance(at, Mapping) else {}
+    return knobs_from_annotations(texts)
+
+
+def foreign_owner(live: LiveObject, knobs: Iterable[str], extra: Iterable[str] = ()) -> NotNow | None:
+    """The controller that owns one of `knobs` and is none of those that apply what stands in Git."""
+    trusted = GITOPS_MANAGERS | frozenset(extra)
+    for knob in sorted(knobs):
+        others = [name for name in managers_of(live, (*TEMPLATE, annotation_key(knob))) if name not in trusted]
+        if others:
+            return NotNow(
+                Reason.FOREIGN_OWNER,
+                f"{knob} is owned by {', '.join(others)}: a change in Git would be undone, or fight it",
+            )
+    return None
+
+
+def at_rest(live: LiveObject, source: Source | None) -> NotNow | None:
+    """None when the workload runs what Git has, and has come to rest."""
+    state = rollout(live)
+    if state.state is RolloutState.SUSPENDED:
+        return NotNow(Reason.SUSPENDED, state.message)
+    if state.state is RolloutState.DEGRADED:
+        return NotNow(Reason.DEGRADED, state.message)
+    if source is not None:
+        if source.suspended:
+            return NotNow(Reason.SUSPENDED, f"{source.owner} is suspended")
+        if source.moving:
+            return NotNow(
+                Reason.DEGRADED if "health" in source.moving else Reason.OUT_OF_SYNC, f"{source.owner}: {source.moving}"
+            )
+        if not source.synced:
+            return NotNow(Reason.OUT_OF_SYNC, f"{source.owner} is not in sync")
+    if not state.done:
+        return NotNow(Reason.ROLLOUT_IN_PROGRESS, state.message)
+    return None

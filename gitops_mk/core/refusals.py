@@ -1,0 +1,146 @@
+"""Why the API server would not take an object, from its `Status`; and what a person can do about it.
+
+Statuses carry no machine-readable cause beyond the reason, so that the well-known wordings of the API server tell the rest
+(Kubernetes API conventions, "Response Status Kind"; dynamic admission control, "Webhook response").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from gitops_mk.model.cluster import ApplyAnswer, DryRun, LiveObject, Refusal
+
+REMEDIES: Final[dict[Refusal, str]] = {
+    Refusal.SCHEMA: "mend the manifest: the API server names the field",
+    Refusal.ADMISSION: "ask the owners of that webhook or policy, or change what it objects to",
+    Refusal.WEBHOOK_NO_DRY_RUN: "give the webhook `sideEffects: None` or `NoneOnDryRun`, or exempt the namespace from it",
+    Refusal.NAMESPACE_MISSING: "create the namespace, or mend `namespace` in .modekeeper/config.yaml",
+    Refusal.KIND_MISSING: "install the CRD of that kind, or mend its apiVersion",
+    Refusal.RBAC: "give the verify account the right to patch: component kustomize/components/verify-dry-run",
+    Refusal.FIELD_CONFLICT: "let one of the two managers go: the field is theirs now",
+    Refusal.TIMEOUT: "try again; if it stays, look at the webhook or the API server",
+    Refusal.UNREACHABLE: "check the kubeconfig and the network",
+    Refusal.OTHER: "see the API server's own words",
+}
+
+# Those that apply what stands in Git: a conflict with one of them is the very change we propose.
+GITOPS_MANAGERS: Final = frozenset(
+    {
+        "argocd-application-controller",
+        "argocd-controller",
+        "argocd-server",
+        "flux-client-side-apply",
+        "helm-controller",
+        "kubectl",
+        "kubectl-client-side-apply",
+        "kubectl-last-applied",
+        "kustomize-controller",
+        "modekeeper",
+    }
+)
+
+_WEBHOOK = re.compile(r'(?:admission webhook|calling webhook) "([^"]{1,253})"')
+_POLICY = re.compile(r"ValidatingAdmissionPolicy '([^']{1,253})'")
+_NAMESPACE = re.compile(r'namespaces? "[^"]*" not found')
+_MANAGER = re.compile(r'conflict with "([^"]{1,253})"')
+_CONFLICTS = "FieldManagerConflict"
+
+
+class Conflict(NamedTuple):
+    """A field that somebody else owns."""
+
+    manager: str
+    field: str
+
+
+def conflicts(answer: ApplyAnswer) -> tuple[Conflict, ...]:
+    """The conflicts that a 409 names."""
+    details = answer.body.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    found = []
+    for cause in causes or () if answer.status == 409 else ():
+        match = _MANAGER.search(str(cause.get("message", "")))
+        if cause.get("reason") == _CONFLICTS and match:
+            found.append(Conflict(match[1], str(cause.get("field", ""))))
+    return tuple(found)
+
+
+def foreign(found: Iterable[Conflict], trusted: frozenset[str] = GITOPS_MANAGERS) -> tuple[Conflict, ...]:
+    """Those with managers that don't apply what stands in Git."""
+    return tuple(conflict for conflict in found if conflict.manager not in trusted)
+
+
+def explain(answer: ApplyAnswer, mode: str) -> DryRun:
+    """An answer as reports tell it: typed, with who said no, and a remedy."""
+    if answer.ok:
+        return DryRun(attempted=True, mode=mode, ok=True, status=answer.status, message="accepted")
+    message = str(answer.body.get("message") or "the API server gave no reason")
+    reason = str(answer.body.get("reason") or "Unknown")
+    refusal, by = _kind(answer, reason, message)
+    return DryRun(
+        attempted=True,
+        mode=mode,
+        ok=False,
+        status=answer.status,
+        refusal=refusal,
+        by=by,
+        reason=reason,
+        message=" ".join(message.split())[:600],
+        remedy=REMEDIES[refusal],
+    )
+
+
+def unanswered(message: str, mode: str, *, timed_out: bool) -> DryRun:
+    """No answer at all."""
+    refusal = Refusal.TIMEOUT if timed_out else Refusal.UNREACHABLE
+    return DryRun(
+        attempted=True,
+        mode=mode,
+        ok=False,
+        refusal=refusal,
+        reason="NoAnswer",
+        message=message,
+        remedy=REMEDIES[refusal],
+    )
+
+
+def _kind(answer: ApplyAnswer, reason: str, message: str) -> tuple[Refusal, str | None]:
+    webhook, policy = _WEBHOOK.search(message), _POLICY.search(message)
+    slow = reason == "Timeout" or answer.status == 504 or "deadline exceeded" in message or "imeout" in message
+    if webhook and "does not support dry run" in message:
+        return Refusal.WEBHOOK_NO_DRY_RUN, webhook[1]
+    if webhook:
+        # A webhook that can't be reached is a failure of its own, and not the API server's.
+        return (Refusal.TIMEOUT if slow and "denied" not in message else Refusal.ADMISSION), webhook[1]
+    if policy:
+        return Refusal.ADMISSION, policy[1]
+    found = conflicts(answer)
+    if found:
+        return Refusal.FIELD_CONFLICT, found[0].manager
+    if answer.status == 404:
+        return (Refusal.NAMESPACE_MISSING if _NAMESPACE.search(message) else Refusal.KIND_MISSING), None
+    if answer.status == 401 or (answer.status == 403 and "cannot" in message):
+        return Refusal.RBAC, None
+    if answer.status == 403:
+        return Refusal.ADMISSION, None
+    if slow or answer.status == 429:
+        return Refusal.TIMEOUT, None
+    if answer.status in (400, 422) or "field not declared in schema" in message:
+        return Refusal.SCHEMA, None
+    return Refusal.OTHER, None
+
+
+def managers_of(live: LiveObject, path: tuple[str, ...]) -> tuple[str, ...]:
+    """The field managers that own the field at `path`, by name (`metadata.managedFields`, format FieldsV1)."""
+    meta = live.get("metadata")
+    entries = meta.get("managedFields") if isinstance(meta, dict) else None
+    found = set()
+    for entry in entries or ():
+        at = entry.get("fieldsV1")
+        for part in path:
+            at = at.get(f"f:{part}") if isinstance(at, dict) else None
+        if at is not None:
+            found.add(str(entry.get("manager", "unknown")))
+    return tuple(sorted(found))
