@@ -8,7 +8,7 @@ from typing import Any
 
 from gitops_mk.controller.consult import ask
 from gitops_mk.core.dryrun import Compared, compare, unplanned
-from gitops_mk.core.live import TEMPLATE, foreign_owner, live_knobs
+from gitops_mk.core.live import foreign_owner, live_knobs
 from gitops_mk.core.refusals import GITOPS_MANAGERS
 from gitops_mk.core.seen import seen_of
 from gitops_mk.errors import ClusterError
@@ -20,7 +20,7 @@ from gitops_mk.model.workload import WorkloadRef
 from gitops_mk.ports import Cluster
 
 UNKNOWN = "unknown"
-_OBJECT = ("metadata", "annotations")
+_PLACES = (("metadata", "annotations"), ("spec", "template", "metadata", "annotations"))
 
 
 def verify_items(cluster: Cluster, items: Sequence[PlanItem], records: Sequence[Plan]) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _judge(cluster: Cluster, item: PlanItem, record: Plan | None) -> tuple[Clust
 
 def _compare(word: ClusterWord, planned: dict[str, int]) -> Compared:
     compared = compare(word.base, word.head, managers=GITOPS_MANAGERS)
-    stray = unplanned(compared.differences, (_OBJECT, TEMPLATE), planned)
+    stray = unplanned(compared.differences, _PLACES, planned)
     if compared.head.ok and stray is not None:
         changed = compared.head.model_copy(
             update={"ok": False, "refusal": Refusal.ADMISSION, "message": f"something else changes along: {stray}"}

@@ -38,8 +38,8 @@ def render_plan(text: bytes, records: bytes | None, *, what: str) -> Rendered:
     files: dict[str, str] = {}
     for plan in plans:
         slug = plan.workload.slug
-        slugs = frozenset(p.workload.slug for p in plans if p.overlay == plan.overlay)
-        files[f"{component_dir(plan.overlay)}/kustomization.yaml"] = component_yaml(slugs)
+        targets = {p.workload.slug: p.target for p in plans if p.overlay == plan.overlay}
+        files[f"{component_dir(plan.overlay)}/kustomization.yaml"] = component_yaml(frozenset(targets), targets)
         files[knobs_path(plan.overlay, slug)] = knobs_yaml(plan)
         files[plan_path(plan.overlay, slug)] = plan.to_text()
     if not plans:

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gitops_mk.core import yamldocs
-from gitops_mk.core.checks.facts import TEMPLATE_ANNOTATIONS
 from gitops_mk.core.documents import parse_yaml
 from gitops_mk.core.kustomization import NAMES, closure
+from gitops_mk.core.places import knobs_at
 from gitops_mk.errors import InputError, ManifestError
-from gitops_mk.model.knob import knobs_from_annotations
 from gitops_mk.model.settings import CONFIG_PATH, RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import API_VERSIONS
 from gitops_mk.ports import ManifestBuilder
@@ -98,7 +97,8 @@ def _workload(document: yamldocs.Leaves, overlay: str) -> WorkloadSettings | Non
     ident = document.id.whole
     if API_VERSIONS.get(ident.kind) != ident.api_version:
         return None
-    if not knobs_from_annotations(yamldocs.annotations_of(document, TEMPLATE_ANNOTATIONS)):
+    texts = {path: leaf.text for path, leaf in document.leaves.items()}
+    if not knobs_at(ident.kind, texts):
         return None
     fields = {"namespace": ident.namespace, "name": ident.name, "kind": ident.kind, "overlay": overlay}
     return WorkloadSettings.parse(fields, what="its identity")

@@ -13,7 +13,7 @@ from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.knob import ANNOTATION_PREFIX
 from gitops_mk.model.settings import RepoSettings, WorkloadSettings
 from gitops_mk.model.verdict import Reason
-from gitops_mk.model.workload import API_VERSIONS, WorkloadRef
+from gitops_mk.model.workload import API_VERSIONS, TEMPLATED_KINDS, WorkloadRef
 
 SELECTOR: Final = f"{LABEL_ENABLED}=true"
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -130,7 +130,10 @@ def trim(live: LiveObject) -> dict[str, Any]:
     kept_spec: dict[str, Any] = {
         key: spec[key] for key in ("replicas", "paused", "suspend", "updateStrategy", "selector") if key in spec
     }
-    kept_spec["template"] = {"metadata": template.get("metadata") or {}, "spec": {"containers": containers}}
+    if live.get("kind") not in TEMPLATED_KINDS:
+        kept_spec = dict(spec)
+    else:
+        kept_spec["template"] = {"metadata": template.get("metadata") or {}, "spec": {"containers": containers}}
     return {
         "apiVersion": live.get("apiVersion"),
         "kind": live.get("kind"),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
+from gitops_mk.core.places import TEMPLATE, knobs_at, texts_of
 from gitops_mk.core.refusals import GITOPS_MANAGERS, managers_of
 from gitops_mk.core.rollout import RolloutState, rollout
 from gitops_mk.core.source import Source
 from gitops_mk.model.cluster import LiveObject
-from gitops_mk.model.knob import annotation_key, knobs_from_annotations
+from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.verdict import Reason
-
-TEMPLATE = ("spec", "template", "metadata", "annotations")
 
 
 class NotNow(NamedTuple):
@@ -24,18 +23,16 @@ class NotNow(NamedTuple):
 
 def live_knobs(live: LiveObject) -> dict[str, int]:
     """The knobs on the pod template of a live object."""
-    at: Any = live
-    for part in TEMPLATE:
-        at = at.get(part) if isinstance(at, Mapping) else None
-    texts = {str(key): value for key, value in at.items() if isinstance(value, str)} if isinstance(at, Mapping) else {}
-    return knobs_from_annotations(texts)
+    return knobs_at(str(live.get("kind")), texts_of(live.get("spec"), ("spec",)))
 
 
 def foreign_owner(live: LiveObject, knobs: Iterable[str], extra: Iterable[str] = ()) -> NotNow | None:
     """The controller that owns one of `knobs` and is none of those that apply what stands in Git."""
     trusted = GITOPS_MANAGERS | frozenset(extra)
     for knob in sorted(knobs):
-        others = [name for name in managers_of(live, (*TEMPLATE, annotation_key(knob))) if name not in trusted]
+        others = [
+            name for name in managers_of(live, (*map(str, TEMPLATE), annotation_key(knob))) if name not in trusted
+        ]
         if others:
             return NotNow(
                 Reason.FOREIGN_OWNER,

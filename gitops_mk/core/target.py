@@ -14,14 +14,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from gitops_mk.core import kustomization
-from gitops_mk.core.checks.facts import TEMPLATE_ANNOTATIONS
+from gitops_mk.core.places import OBJECT, carriers, pointer
+from gitops_mk.core.render.component import selector
 from gitops_mk.core.yamldocs import DEFAULT_NAMESPACE, DocumentId, Leaf, Leaves, documents
 from gitops_mk.core.yamlpatch import add_component
 from gitops_mk.errors import InputError, ManifestError
 from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.plan import PatchTarget
 from gitops_mk.model.settings import COMPONENT_DIR
-from gitops_mk.model.workload import API_VERSIONS, WorkloadRef
+from gitops_mk.model.workload import API_VERSIONS, TEMPLATED_KINDS, WorkloadRef
 
 MARK = "modekeeper/probe"
 
@@ -44,11 +45,7 @@ def find_target(builder: Builder, files: Mapping[str, bytes], overlay: str, work
     """
     inner = builder.build(probe_inner(files, overlay), overlay)
     candidates = tuple(
-        PatchTarget(
-            api_version=doc.id.api_version, kind=doc.id.kind, name=doc.id.name, namespace=doc.id.namespace or None
-        )
-        for doc in documents(inner, kind=workload.kind)
-        if doc.id.api_version == workload.api_version
+        _target(doc) for doc in documents(inner, kind=workload.kind) if doc.id.api_version == workload.api_version
     )
     try:
         return candidates[match(builder.build(probe_marked(files, overlay, candidates), overlay), workload, overlay)]
@@ -58,6 +55,20 @@ def find_target(builder: Builder, files: Mapping[str, bytes], overlay: str, work
             if _hits(builder, files, overlay, workload, candidate):
                 return candidate
         raise
+
+
+def _target(doc: Leaves) -> PatchTarget:
+    where: tuple[str, ...] = ()
+    if doc.id.kind not in TEMPLATED_KINDS:
+        # Without a knob anywhere there is nothing to move; the object's own annotations stand in for the probe.
+        where = tuple(pointer(path) for path in carriers(doc.id.kind, doc.leaves) or (OBJECT,))
+    return PatchTarget(
+        api_version=doc.id.api_version,
+        kind=doc.id.kind,
+        name=doc.id.name,
+        namespace=doc.id.namespace or None,
+        places=where,
+    )
 
 
 def probe_inner(files: Mapping[str, bytes], overlay: str) -> dict[str, bytes]:
@@ -86,7 +97,10 @@ def probe_marked(files: Mapping[str, bytes], overlay: str, candidates: Sequence[
     return _with_component(
         files,
         overlay,
-        [_patch(target, {"annotations": {MARK: str(index)}}) for index, target in enumerate(candidates)],
+        [
+            {"patch": json.dumps(_patch(target, {"annotations": {MARK: str(index)}}))}
+            for index, target in enumerate(candidates)
+        ],
     )
 
 
@@ -123,25 +137,39 @@ def overridden(
     asked = tuple(dict.fromkeys(knobs))
     if not asked:
         return ()
-    patch = _patch(target, {}) | {
-        "spec": {"template": {"metadata": {"annotations": {annotation_key(knob): MARK for knob in asked}}}}
-    }
-    found = documents(builder.build(_with_component(files, overlay, [patch]), overlay))
+    if target.places:
+        probe = json_patch_entry(target, {annotation_key(knob): MARK for knob in asked})
+    else:
+        marked = {annotation_key(knob): MARK for knob in asked}
+        patch = _patch(target, {}) | {"spec": {"template": {"metadata": {"annotations": marked}}}}
+        probe = {"patch": json.dumps(patch)}
+    found = documents(builder.build(_with_component(files, overlay, [probe]), overlay))
     built = next((doc for doc in found if _is(doc, workload)), None)
     if built is None:
         raise _absent(found, workload, overlay)
-    at = {knob: built.at(*TEMPLATE_ANNOTATIONS, annotation_key(knob)) for knob in asked}
-    return tuple(knob for knob, leaf in at.items() if leaf is None or leaf.text != MARK)
+    where = carriers(workload.kind, built.leaves)
+    at = {knob: [built.at(*place, annotation_key(knob)) for place in where] for knob in asked}
+    return tuple(knob for knob, leaves in at.items() if any(leaf is None or leaf.text != MARK for leaf in leaves))
 
 
-def _with_component(files: Mapping[str, bytes], overlay: str, patches: Sequence[dict[str, Any]]) -> dict[str, bytes]:
-    """The tree with `patches` for our component, listed where the overlay does not list it yet."""
+def json_patch_entry(target: PatchTarget, annotations: Mapping[str, str]) -> dict[str, Any]:
+    """An entry of `patches:` that sets annotations in all places of a target, as a JSON patch (RFC 6902)."""
+    operations = [
+        {"op": "add", "path": f"{place}/{key.replace('~', '~0').replace('/', '~1')}", "value": value}
+        for place in target.places
+        for key, value in sorted(annotations.items())
+    ]
+    return {"patch": json.dumps(operations), "target": selector(target)}
+
+
+def _with_component(files: Mapping[str, bytes], overlay: str, entries: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """The tree with these entries of `patches:` in our component, listed where the overlay does not list it yet."""
     path = _overlay_file(files, overlay)
     folder = posixpath.normpath(posixpath.join(overlay, COMPONENT_DIR))
     component = {
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",
-        "patches": [{"patch": json.dumps(patch)} for patch in patches],
+        "patches": list(entries),
     }
     ours = {posixpath.join(folder, name) for name in kustomization.NAMES}
     probed = {name: content for name, content in files.items() if name not in ours}

@@ -7,7 +7,7 @@ from pathlib import Path
 from gitops_mk.adapters.artifacts import FolderStore
 from gitops_mk.controller.tools import Tools
 from gitops_mk.core import yamldocs
-from gitops_mk.core.checks.facts import TEMPLATE_ANNOTATIONS
+from gitops_mk.core.places import TEMPLATE
 from gitops_mk.errors import InputError
 from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.ports import Forge
@@ -26,7 +26,7 @@ def sync(forge: Forge, workload: WorkloadSettings, annotations_file: Path, tools
     document = yamldocs.find_document(built, ref.api_version, ref.kind, ref.namespace, ref.name)
     if document is None:
         raise InputError(f"{workload.overlay} builds no {ref}")
-    annotations = yamldocs.annotations_of(document, TEMPLATE_ANNOTATIONS)
+    annotations = yamldocs.annotations_of(document, TEMPLATE)
     lines = [f'{key}="{value}"\n' for key, value in sorted(annotations.items())]
     FolderStore(annotations_file.parent).text(annotations_file.name, "".join(lines))
     return revision

@@ -13,7 +13,7 @@ from gitops_mk.model.knob import KnobChange, KnobName, KnobValue, annotation_key
 from gitops_mk.model.settings import RepoPath
 from gitops_mk.model.signal import Observation
 from gitops_mk.model.verdict import Reason
-from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.model.workload import TEMPLATED_KINDS, WorkloadRef
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
@@ -71,12 +71,26 @@ class PolicyDigests(Frozen):
 
 
 class PatchTarget(Frozen):
-    """The target as a component sees it: before the overlay's own prefix, suffix and namespace (ADR 0003)."""
+    """The target as a component sees it: before the overlay's own prefix, suffix and namespace (ADR 0003).
+
+    `places`: for kinds without `spec.template`, the annotation maps that carry the knobs, as JSON pointers (RFC 6901).
+    """
 
     api_version: str
     kind: str
     name: str
     namespace: str | None = None
+    places: tuple[
+        Annotated[str, StringConstraints(pattern=r"^(/[^/\s\x00-\x1f\x7f\"'{}\[\]#&*!|>%@`,:]{1,200}){1,16}$")], ...
+    ] = ()
+
+    @model_validator(mode="after")
+    def _where(self) -> Self:
+        if (self.kind in TEMPLATED_KINDS) == bool(self.places):
+            raise ValueError(
+                f"a {self.kind} has {len(self.places)} places, expected them for kinds without spec.template only"
+            )
+        return self
 
 
 class Plan(Frozen):
@@ -168,15 +182,15 @@ class PlanItem(Frozen):
 
     def knobs(self) -> dict[str, int]:
         """The knob values it sets. Raises ValueError when the patch sets anything else or the two places differ."""
+        templated = self.kind in TEMPLATED_KINDS
         try:
             outer = self.patch["metadata"]["annotations"]
-            inner = self.patch["spec"]["template"]["metadata"]["annotations"]
+            inner = self.patch["spec"]["template"]["metadata"]["annotations"] if templated else outer
         except (KeyError, TypeError) as exc:
             raise ValueError("patch: expected metadata.annotations and spec.template.metadata.annotations") from exc
-        expected = {
-            "metadata": {"annotations": outer},
-            "spec": {"template": {"metadata": {"annotations": inner}}},
-        }
+        expected: dict[str, Any] = {"metadata": {"annotations": outer}}
+        if templated:
+            expected["spec"] = {"template": {"metadata": {"annotations": inner}}}
         if self.patch != expected or outer != inner or not isinstance(outer, dict) or not outer:
             raise ValueError("patch: expected the same knob annotations in both places, and nothing else")
         values: dict[str, int] = {}
@@ -196,9 +210,15 @@ def _decimal(key: str, text: Any) -> int:
     return int(text)
 
 
-def knob_patch(knobs: dict[str, int]) -> dict[str, Any]:
-    """The strategic-merge patch that sets `knobs` on the object and on its pod template."""
+def knob_patch(knobs: dict[str, int], *, templated: bool = True) -> dict[str, Any]:
+    """The merge patch that sets `knobs` on the object and on its pod template.
+
+    Where that stands in a list or a map of roles, a merge patch can't reach it: only the object is annotated, and what is
+    proposed is in the kustomize files.
+    """
     annotations = {annotation_key(k): str(v) for k, v in sorted(knobs.items())}
+    if not templated:
+        return {"metadata": {"annotations": annotations}}
     return {
         "metadata": {"annotations": annotations},
         "spec": {"template": {"metadata": {"annotations": dict(annotations)}}},
@@ -213,6 +233,6 @@ def plan_item(action: Action, reason: str) -> PlanItem:
         kind=ref.kind,
         namespace=ref.namespace,
         name=ref.name,
-        patch=knob_patch({c.knob: c.after for c in action.changes}),
+        patch=knob_patch({c.knob: c.after for c in action.changes}, templated=ref.templated),
         reason=reason,
     )

@@ -15,15 +15,20 @@ DnsName = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max_length=200),
 ]
-# Kinds whose pod template stands at `spec.template`; others get theirs with live-cluster support.
-WorkloadKind = Literal["Deployment", "StatefulSet", "DaemonSet", "Job"]
+WorkloadKind = Literal["Deployment", "StatefulSet", "DaemonSet", "Job", "JobSet", "PyTorchJob", "TrainJob", "RayJob"]
 
 API_VERSIONS: dict[str, str] = {
     "Deployment": "apps/v1",
     "StatefulSet": "apps/v1",
     "DaemonSet": "apps/v1",
     "Job": "batch/v1",
+    "JobSet": "jobset.x-k8s.io/v1alpha2",
+    "PyTorchJob": "kubeflow.org/v1",
+    "TrainJob": "trainer.kubeflow.org/v1alpha1",
+    "RayJob": "ray.io/v1",
 }
+# Kinds with one pod template, at `spec.template`; the others hold theirs in lists and maps of roles (`core.places`).
+TEMPLATED_KINDS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "Job"})
 # Kinds whose pod template may change in a live object; for the others a merge means "the next run".
 IN_PLACE_KINDS = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 
@@ -56,6 +61,11 @@ class WorkloadRef(Frozen):
     def slug(self) -> str:
         """The stem of its files in the component: kind and name, so that two kinds of one name don't collide."""
         return self.name if self.kind == "Deployment" else f"{self.kind.lower()}-{self.name}"
+
+    @property
+    def templated(self) -> bool:
+        """True when its one pod template stands at `spec.template`."""
+        return self.kind in TEMPLATED_KINDS
 
     @property
     def in_place(self) -> bool:

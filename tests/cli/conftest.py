@@ -45,6 +45,8 @@ def mk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
     """`mk(*args)` in an empty folder, without any of our variables set."""
     for name in (VARIABLE, KEYRING_VARIABLE, LICENSE_VARIABLE, "MODEKEEPER_INTERNAL_OVERRIDE"):
         monkeypatch.delenv(name, raising=False)
+    # Whatever cluster the person at this machine works with is none of a test's business.
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

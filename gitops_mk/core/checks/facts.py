@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from gitops_mk.core import yamldocs
+from gitops_mk.core import places, yamldocs
 from gitops_mk.core.dryrun import Compared, compare
 from gitops_mk.core.enrolment import admitted, world_size
 from gitops_mk.core.policy import Policy
@@ -17,14 +17,10 @@ from gitops_mk.errors import InputError
 from gitops_mk.model.change import AppliedChange, PullRequest
 from gitops_mk.model.cluster import ClusterWord
 from gitops_mk.model.git import CommitInfo, PathChange
-from gitops_mk.model.knob import knobs_from_annotations
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import PatchTarget, Plan
 from gitops_mk.model.settings import RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import WorkloadRef
-
-TEMPLATE_ANNOTATIONS = ("spec", "template", "metadata", "annotations")
-OBJECT_ANNOTATIONS = ("metadata", "annotations")
 
 PLAN_MAX_BYTES = 512 * 1024
 
@@ -144,10 +140,23 @@ class Facts:
 
 
 def built_knobs(build: str | None, ref: WorkloadRef | None) -> dict[str, int]:
-    """The knobs on the pod template of a workload in what kustomize built; none when it is not in there."""
+    """The knobs on the pod templates of a workload in what kustomize built; none when it is not in there.
+
+    Raises InputError for an annotation that is no text.
+    """
     if build is None or ref is None:
         return {}
     leaves = yamldocs.find_document(build, ref.api_version, ref.kind, ref.namespace, ref.name)
     if leaves is None:
         return {}
-    return knobs_from_annotations(yamldocs.annotations_of(leaves, TEMPLATE_ANNOTATIONS))
+    texts: dict[places.Path, str] = {}
+    for place in places.carriers(ref.kind, leaves.leaves):
+        texts |= {(*place, key): text for key, text in yamldocs.annotations_of(leaves, place).items()}
+    return places.knobs_at(ref.kind, texts)
+
+
+def planned_places(plan: Plan) -> tuple[places.Path, ...]:
+    """The annotation maps that the plan's patch sets its knobs in."""
+    if plan.target.places:
+        return tuple(places.parse_pointer(text) for text in plan.target.places)
+    return (places.OBJECT, places.TEMPLATE)

@@ -5,13 +5,16 @@ A strategic-merge patch with one knob a line, so that a reviewer's diff is one l
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from gitops_mk.core.kustomization import NAMES
 from gitops_mk.core.yamlpatch import add_component
 from gitops_mk.errors import InputError
 from gitops_mk.model.knob import annotation_key
-from gitops_mk.model.plan import Plan
+from gitops_mk.model.plan import PatchTarget, Plan
 from gitops_mk.model.settings import COMPONENT_DIR
 
 KNOBS_SUFFIX = ".knobs.yaml"
@@ -52,6 +55,8 @@ def overlay_kustomization(paths: Mapping[str, object] | frozenset[str], overlay:
 def knobs_yaml(plan: Plan) -> str:
     """The patch: names and numbers only, each knob on a line of its own."""
     target = plan.target
+    if target.places:
+        return _json_patch(plan)
     lines = [_OURS.rstrip("\n"), f"apiVersion: {target.api_version}", f"kind: {target.kind}", "metadata:"]
     lines.append(f"  name: {target.name}")
     if target.namespace is not None:
@@ -63,15 +68,37 @@ def knobs_yaml(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def component_yaml(slugs: frozenset[str]) -> str:
-    """The component's own kustomization: one patch a workload, in order."""
+def _json_patch(plan: Plan) -> str:
+    """The same for a kind whose pod templates stand in lists or maps of roles, which a merge patch would replace whole."""
+    lines = [_OURS.rstrip("\n")]
+    for place in plan.target.places:
+        for knob, value in sorted(plan.knobs.items()):
+            path = f"{place}/{annotation_key(knob).replace('/', '~1')}"
+            lines.append(f'- {{op: add, path: "{path}", value: "{value}"}}')
+    return "\n".join(lines) + "\n"
+
+
+def selector(target: PatchTarget) -> dict[str, str]:
+    """How kustomize finds the target of a JSON patch: names are regular expressions to it."""
+    group, _, version = target.api_version.rpartition("/")
+    found = {"group": group, "version": version, "kind": target.kind, "name": f"^{re.escape(target.name)}$"}
+    return found | ({"namespace": f"^{re.escape(target.namespace)}$"} if target.namespace else {})
+
+
+def component_yaml(slugs: frozenset[str], targets: Mapping[str, PatchTarget] = MappingProxyType({})) -> str:
+    """The component's own kustomization: one patch a workload, in order; `targets` of those whose patch names none itself."""
     lines = [
         "# Kept by ModeKeeper GitOps.",
         "apiVersion: kustomize.config.k8s.io/v1alpha1",
         "kind: Component",
         "patches:",
     ]
-    lines += [f"  - path: {slug}{KNOBS_SUFFIX}" for slug in sorted(slugs)]
+    for slug in sorted(slugs):
+        lines.append(f"  - path: {slug}{KNOBS_SUFFIX}")
+        target = targets.get(slug)
+        if target is not None and target.places:
+            lines.append("    target:")
+            lines += [f"      {key}: {json.dumps(value)}" for key, value in selector(target).items()]
     return "\n".join(lines) + "\n"
 
 
@@ -96,13 +123,26 @@ def render(plan: Plan, base: Mapping[str, bytes]) -> dict[str, bytes]:
                 f"{path} is not ModeKeeper's, and would be overwritten",
                 hint=f"move what stands in {folder} elsewhere: that folder is for the component",
             )
+    slugs = pinned_slugs(base, plan.overlay) | {slug}
     files = {
         kustomization: add_component(base[kustomization], COMPONENT_DIR),
-        f"{folder}/kustomization.yaml": component_yaml(pinned_slugs(base, plan.overlay) | {slug}).encode(),
+        f"{folder}/kustomization.yaml": component_yaml(
+            slugs, {**_targets(base, plan.overlay, slugs), slug: plan.target}
+        ).encode(),
         knobs_path(plan.overlay, slug): knobs_yaml(plan).encode(),
         plan_path(plan.overlay, slug): plan.to_text().encode(),
     }
     return {path: data for path, data in files.items() if base.get(path) != data}
+
+
+def _targets(base: Mapping[str, bytes], overlay: str, slugs: frozenset[str]) -> dict[str, PatchTarget]:
+    """The targets that the decision records beside the patches name. Raises InputError for a record that can't be read."""
+    found = {}
+    for slug in slugs:
+        path = plan_path(overlay, slug)
+        if path in base:
+            found[slug] = Plan.parse_json(base[path], what=path).target
+    return found
 
 
 def allowed_paths(plan_overlay: str, slug: str, kustomization: str) -> frozenset[str]:

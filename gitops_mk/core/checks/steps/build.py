@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gitops_mk.core.checks.facts import OBJECT_ANNOTATIONS, TEMPLATE_ANNOTATIONS, Facts
+from gitops_mk.core.checks.facts import Facts, planned_places
 from gitops_mk.core.yamldocs import DocumentId, Leaf, Path, changed_leaves
 from gitops_mk.errors import InputError
 from gitops_mk.model.knob import annotation_key
@@ -31,7 +31,7 @@ def check(facts: Facts) -> Verdict:
         return Verdict.block(ID, Reason.UNPLANNED_CHANGE, f"{what} appears or goes, expected no such change")
     ref = plan.workload
     identity = DocumentId(ref.api_version, ref.kind, ref.namespace, ref.name).whole
-    places = (OBJECT_ANNOTATIONS, TEMPLATE_ANNOTATIONS)
+    places = planned_places(plan)
     planned: dict[Path, str] = {(*place, annotation_key(k)): str(v) for place in places for k, v in plan.knobs.items()}
     moved = set()
     for document in changes.changed:
@@ -54,7 +54,8 @@ def check(facts: Facts) -> Verdict:
                 )
             moved.add(leaf.path)
     for change in plan.changes:
-        path: Path = (*TEMPLATE_ANNOTATIONS, annotation_key(change.knob))
+        # The last place is a pod template's.
+        path: Path = (*places[-1], annotation_key(change.knob))
         if change.delta and path not in moved:
             return Verdict.block(
                 ID,

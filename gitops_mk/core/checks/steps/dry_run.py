@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gitops_mk.core.checks.facts import OBJECT_ANNOTATIONS, TEMPLATE_ANNOTATIONS, Facts
+from gitops_mk.core.checks.facts import Facts, planned_places
 from gitops_mk.core.dryrun import unplanned
 from gitops_mk.model.verdict import Reason, Verdict
 
@@ -22,7 +22,8 @@ def check(facts: Facts) -> Verdict:
             Reason.DRY_RUN_FAILED,
             f"{told.refusal or 'none'}{by}: {told.message}; {told.remedy or 'see the steps above'}",
         )
-    stray = unplanned(compared.differences, (OBJECT_ANNOTATIONS, TEMPLATE_ANNOTATIONS), plan.knobs)
+    places = tuple(tuple(map(str, place)) for place in planned_places(plan))
+    stray = unplanned(compared.differences, places, plan.knobs)
     if stray is not None:
         return Verdict.block(ID, Reason.UNPLANNED_CHANGE, f"in what the API server would store, {stray}")
     moved = {one.path for one in compared.differences}
