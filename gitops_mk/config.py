@@ -14,12 +14,16 @@ from gitops_mk.errors import ConfigError
 
 @dataclass(frozen=True)
 class Access:
-    """How to reach a GitOps repository. `repo` is a checkout or a bare repository; `forge` overrides its remote."""
+    """How to reach a GitOps repository. `repo` is a checkout or a bare repository; `forge` overrides its remote.
+
+    `url`: there is no checkout at all, only the server.
+    """
 
     repo: Path | None = None
     forge: str | None = None
     base_branch: str | None = None
     license_path: Path | None = None
+    url: str | None = None
 
 
 def provenance() -> Mapping[str, object]:
@@ -31,6 +35,11 @@ def provenance() -> Mapping[str, object]:
         "git_dirty": bool(dirty) if commit else None,
         "host": socket.gethostname(),
     }
+
+
+def is_url(text: str) -> bool:
+    """True for an address of a git server, false for a path."""
+    return "://" in text or (":" in text.partition("/")[0] and not text.startswith((".", "/")))
 
 
 def parse_duration(text: str) -> float:

@@ -6,6 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ValidationError
 
 from gitops_mk._version import __version__
 from gitops_mk.adapters import git
@@ -18,14 +21,22 @@ from gitops_mk.adapters.resources import built_in, wording
 from gitops_mk.config import Access, provenance
 from gitops_mk.controller.state import CachingBuilder, check_base_branch, identity_of
 from gitops_mk.controller.tools import Tools, Workplace
+from gitops_mk.core.inventory import Home
 from gitops_mk.core.policy import load_policy
 from gitops_mk.errors import ConfigError, InputError
 from gitops_mk.model.change import Person
-from gitops_mk.model.settings import CONFIG_PATH, Identity, TelemetrySettings
-from gitops_mk.ports import TelemetrySource
+from gitops_mk.model.settings import CONFIG_PATH, Identity, WorkloadSettings
+from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.ports import Cluster, TelemetrySource
+
+# How long pods' logs are followed when nothing says so.
+POD_LOGS_S = 120.0
+
+if TYPE_CHECKING:
+    from gitops_mk.adapters.cluster.client import HttpCluster
 
 
-def make_tools() -> Tools:
+def make_tools(cluster: Cluster | None = None) -> Tools:
     """The peers that need no repository."""
     return Tools(
         clock=SystemClock(),
@@ -34,7 +45,23 @@ def make_tools() -> Tools:
         wording=wording(),
         mk_version=__version__,
         provenance=provenance(),
+        cluster=cluster,
     )
+
+
+def open_cluster(kubeconfig: str | None = None, context: str | None = None) -> HttpCluster:
+    """The cluster that options, or else the environment, name. Raises ConfigError. Sends nothing yet."""
+    from gitops_mk.adapters.cluster.client import HttpCluster
+    from gitops_mk.adapters.cluster.credentials import connect
+
+    return HttpCluster(connect(kubeconfig=kubeconfig, context=context))
+
+
+def find_cluster(kubeconfig: str | None = None, context: str | None = None) -> Cluster | None:
+    """The same, where there is one: None without a kubeconfig and outside of a pod."""
+    from gitops_mk.adapters.cluster.credentials import available
+
+    return open_cluster(kubeconfig, context) if available(kubeconfig) else None
 
 
 def is_configured(path: Path) -> bool:
@@ -53,21 +80,27 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
 
     Raises InputError and ConfigError for a repository that can't be used, ForgeError when its server can't be reached.
     """
-    git_dir, work_tree = git.find_git_dir(access.repo or Path())
-    if writes and work_tree is not None:
+    git_dir: Path | None = None
+    work_tree: Path | None = None
+    if access.url is None:
+        git_dir, work_tree = git.find_git_dir(access.repo or Path())
+    if writes and git_dir is not None and work_tree is not None:
         problem = git.checkout_problem(git_dir, work_tree)
         if problem is not None:
             raise InputError(
                 f"the checkout {work_tree}: {problem}",
                 hint="commit, stash or discard your changes: plans are made from the base branch, not from the checkout",
             )
-    remote = access.forge or (str(git_dir) if work_tree is None else git.remote_url(git_dir))
+    remote = access.url or access.forge
+    if remote is None and git_dir is not None:
+        remote = str(git_dir) if work_tree is None else git.remote_url(git_dir)
     if remote is None:
         raise ConfigError(
             f"{work_tree} has no remote `origin`, expected the git server of the team",
             hint="add one (git remote add origin …), or name it with --forge",
         )
-    base_branch = access.base_branch or _base_branch(git_dir, tools)
+    # From afar only the server can say what its configuration names; it is held against this below.
+    base_branch = access.base_branch or (_base_branch(git_dir, tools) if git_dir is not None else "main")
     default = Identity()
     forge = LocalForge(
         remote,
@@ -84,11 +117,21 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
         bindings = {"repository": remote, "root_commit": forge.repo.root(tip)}
         yield Workplace(
             forge=forge,
-            kill_switch=GateKillSwitch(forge),
+            kill_switch=GateKillSwitch(forge, tools.cluster),
             license_status=lambda: read_status(access.license_path, now=tools.clock.now(), bindings=bindings),
+            remote=remote,
         )
     finally:
         forge.close()
+
+
+def home_of(place: Workplace, tools: Tools) -> Home:
+    """The repository as the cluster's sync tools may know it. Raises ConfigError."""
+    forge = place.forge
+    tip = forge.base_tip()
+    policy = load_policy(lambda path: forge.repo.read(tip, path), tools.built_in)
+    urls = (place.remote, *policy.settings.forge.urls)
+    return Home(urls=urls, branch=forge.base_branch, settings=policy.settings)
 
 
 @contextmanager
@@ -116,6 +159,17 @@ def user_identity(repo: Path | None) -> Person:
     return person
 
 
+class PodsAsked(NamedTuple):
+    """Which pods' logs options ask for. Without a name: those of the workload in question."""
+
+    namespace: str | None = None
+    name: str | None = None
+    kind: str = "Deployment"
+    container: str | None = None
+    kubeconfig: str | None = None
+    context: str | None = None
+
+
 def make_source(
     *,
     source: str | None,
@@ -126,30 +180,85 @@ def make_source(
     duration_s: float | None = None,
     fmt: str | None = None,
     record_raw: Path | None = None,
-    defaults: TelemetrySettings | None = None,
+    pods: PodsAsked = PodsAsked(),  # noqa: B008 - a value
+    workload: WorkloadSettings | None = None,
 ) -> TelemetrySource:
     """The telemetry source that options ask for, or else the workload's own. Raises InputError when neither says."""
-    if source is None and path is None and scenario is None and defaults is not None:
+    asked = source is not None or path is not None or scenario is not None or pods.name is not None
+    if not asked and workload is not None:
+        defaults = workload.telemetry
         source, path, scenario = defaults.source, defaults.path, defaults.scenario
-    kind = source or ("file" if path is not None else "synthetic" if scenario is not None else None)
-    if kind in ("k8s", "prometheus"):
+    implied = {"file": path, "synthetic": scenario, "k8s": pods.name}
+    kind = source or next((name for name, given in implied.items() if given is not None), None)
+    if kind == "prometheus":
         raise InputError(
-            f"source {kind!r} is not in this version, which reads file and synthetic",
-            hint="write the log to a file, or pipe it: kubectl logs … | mk observe --source file --path -",
+            "source 'prometheus' is not in this version, which reads file, k8s and synthetic",
+            hint="for example --source k8s --k8s-namespace ml --k8s-deployment trainer",
         )
-    if kind == "file" and path is not None:
+    if kind == "k8s":
+        # Without an end that somebody asked for, or Ctrl-C to come, there has to be one.
+        seconds = POD_LOGS_S if duration_s is None and not follow else duration_s
+        opened: TelemetrySource = _pod_logs(pods, workload, duration_s=seconds, fmt=fmt)
+    elif kind == "file" and path is not None:
         from gitops_mk.adapters.telemetry.files import FileSource
 
-        opened: TelemetrySource = FileSource(path, follow=follow, duration=duration_s, format_=fmt)
+        opened = FileSource(path, follow=follow, duration=duration_s, format_=fmt)
     elif kind == "synthetic" and scenario is not None:
         from gitops_mk.adapters.telemetry.synthetic import SyntheticSource
 
         opened = SyntheticSource(scenario, seed=seed)
     else:
-        missing = {"file": "--path", "synthetic": "--scenario"}.get(kind or "", "--path or --scenario")
+        missing = {"file": "--path", "synthetic": "--scenario"}.get(
+            kind or "", "--k8s-deployment, --path or --scenario"
+        )
         raise InputError(f"no telemetry to read: {missing} is missing", hint="for example --path train.jsonl")
     if record_raw is not None:
         from gitops_mk.adapters.telemetry.recording import RecordingSource
 
         opened = RecordingSource(opened, str(record_raw))
     return opened
+
+
+def telemetry_of(cluster: Cluster, workload: WorkloadSettings, *, window_s: float) -> TelemetrySource:
+    """A workload's own telemetry as the controller reads it: what is there by now, pod logs unless the configuration says else."""
+    said = workload.telemetry
+    if said.path is not None or said.scenario is not None:
+        return make_source(source=None, path=None, scenario=None, workload=workload)
+    from gitops_mk.adapters.telemetry.pod_logs import PodLogSource
+
+    return PodLogSource(
+        cluster, workload.ref, container=said.container, follow=False, since_seconds=max(1, int(window_s))
+    )
+
+
+def _pod_logs(
+    pods: PodsAsked, workload: WorkloadSettings | None, *, duration_s: float | None, fmt: str | None
+) -> TelemetrySource:
+    from gitops_mk.adapters.telemetry.pod_logs import PodLogSource
+
+    ref, container = (workload.ref, workload.telemetry.container) if workload is not None else (None, None)
+    if pods.name is not None:
+        ref, container = _ref_asked(pods), None
+    if ref is None:
+        raise InputError(
+            "no telemetry to read: --k8s-deployment is missing",
+            hint="for example --k8s-namespace ml --k8s-deployment trainer",
+        )
+    cluster = open_cluster(pods.kubeconfig, pods.context)
+    return PodLogSource(cluster, ref, container=pods.container or container, duration_s=duration_s, format_=fmt)
+
+
+def _ref_asked(pods: PodsAsked) -> WorkloadRef:
+    if pods.namespace is None:
+        raise InputError(
+            "--k8s-namespace is missing", hint=f"for example --k8s-namespace ml --k8s-deployment {pods.name}"
+        )
+    try:
+        return WorkloadRef.model_validate({"namespace": pods.namespace, "kind": pods.kind, "name": pods.name})
+    except ValidationError as exc:
+        field = exc.errors()[0]["loc"][0]
+        option = "--k8s-namespace" if field == "namespace" else "--k8s-deployment"
+        raise InputError(
+            f"{option}: {getattr(pods, str(field))!r} is no Kubernetes name",
+            hint="lower-case letters, digits and dashes",
+        ) from exc

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gitops_mk.cli import output
-from gitops_mk.cli.options import json_option, license_option, out_option, repo_options, telemetry_options
+from gitops_mk.cli.options import (
+    cluster_options,
+    json_option,
+    license_option,
+    out_option,
+    pod_options,
+    repo_options,
+    telemetry_options,
+)
 from gitops_mk.errors import EXIT_BAD_INPUT, InputError, MkError
 
 if TYPE_CHECKING:
@@ -32,6 +40,8 @@ def loop_options(function: Callable[..., Any]) -> Callable[..., Any]:
         out_option,
         license_option,
         repo_options,
+        cluster_options,
+        pod_options,
         telemetry_options,
         click.option("--observe-source", type=click.Choice(["file", "k8s", "prometheus", "synthetic"]),
                      help="Default: by the other options, then by the configuration."),
@@ -61,6 +71,12 @@ class _Arguments:
     duration: str | None
     scenario: str | None
     seed: int
+    k8s_namespace: str | None
+    k8s_deployment: str | None
+    k8s_kind: str
+    container: str | None
+    kubeconfig: str | None
+    context: str | None
     repo: Path | None
     forge: str | None
     base_branch: str | None
@@ -128,11 +144,14 @@ def watch(interval: str, max_iterations: int | None, **given: Any) -> int:
 def _begin(arguments: _Arguments) -> tuple[Tools, str | None]:
     """The tools, and the kill switch's line when the environment throws it and this call would write."""
     from gitops_mk.adapters.killswitch import read_environment
-    from gitops_mk.wiring import make_tools
+    from gitops_mk.wiring import find_cluster, is_configured, make_tools
 
     reading = read_environment()
     line = output.kill_line(reading.source, reading.detail) if arguments.apply and reading.active else None
-    return make_tools(), line
+    # The embedded repository's workload is in no cluster.
+    real = arguments.repo is not None or is_configured(Path())
+    cluster = find_cluster(arguments.kubeconfig, arguments.context) if arguments.apply and real else None
+    return make_tools(cluster), line
 
 
 @contextmanager
@@ -161,7 +180,7 @@ def _turn(
     from gitops_mk.config import parse_duration
     from gitops_mk.controller.loop import run_once
     from gitops_mk.core.planner import Options
-    from gitops_mk.wiring import make_source
+    from gitops_mk.wiring import PodsAsked, make_source
 
     target = _target(arguments, tools, place)
     source = make_source(
@@ -172,7 +191,15 @@ def _turn(
         follow=arguments.follow,
         duration_s=parse_duration(arguments.duration) if arguments.duration else None,
         fmt=arguments.fmt,
-        defaults=target.workload.telemetry,
+        pods=PodsAsked(
+            arguments.k8s_namespace,
+            arguments.k8s_deployment,
+            arguments.k8s_kind,
+            arguments.container,
+            arguments.kubeconfig,
+            arguments.context,
+        ),
+        workload=target.workload,
     )
     options = Options(
         policy="scalar" if arguments.policy == "scalar" else "chord",

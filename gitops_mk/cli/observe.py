@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gitops_mk.cli import output
-from gitops_mk.cli.options import PATH, json_option, out_option, telemetry_options
+from gitops_mk.cli.options import PATH, cluster_options, json_option, out_option, pod_options, telemetry_options
 
 
 @click.command(epilog="Example: mk observe --source file --path train.jsonl --out report/observe")
@@ -15,6 +15,8 @@ from gitops_mk.cli.options import PATH, json_option, out_option, telemetry_optio
     "--source", type=click.Choice(["file", "k8s", "prometheus", "synthetic"]), help="Default: by the other options."
 )
 @telemetry_options
+@pod_options
+@cluster_options
 @click.option("--record-raw", type=PATH, help="Keep the raw lines, byte for byte, in this file.")
 @out_option
 @json_option
@@ -26,6 +28,12 @@ def observe(
     duration: str | None,
     scenario: str | None,
     seed: int,
+    k8s_namespace: str | None,
+    k8s_deployment: str | None,
+    k8s_kind: str,
+    container: str | None,
+    kubeconfig: str | None,
+    context: str | None,
     record_raw: Path | None,
     out: Path,
     as_json: bool,
@@ -37,12 +45,13 @@ def observe(
     from gitops_mk.controller.observe import observation_payload
     from gitops_mk.controller.observe import observe as run
     from gitops_mk.model.report import report
-    from gitops_mk.wiring import make_source
+    from gitops_mk.wiring import PodsAsked, make_source
 
     clock = SystemClock()
     telemetry = make_source(
         source=source, path=path, scenario=scenario, seed=seed, follow=follow, fmt=fmt, record_raw=record_raw,
         duration_s=parse_duration(duration) if duration else None,
+        pods=PodsAsked(k8s_namespace, k8s_deployment, k8s_kind, container, kubeconfig, context),
     )  # fmt: skip
     artifacts = FolderStore(out)
     started = clock.now()
@@ -60,5 +69,7 @@ def observe(
         )
     counts = seen.ingest
     output.say(f"{counts.lines} lines, {counts.records} records, {counts.dropped_total} dropped; report {written}")
+    for note in telemetry.environment.notes:
+        output.say(f"note: {note}")
     if counts.records == 0:
         output.hint("no usable record: expected one JSON object a step with step_time_ms, see docs/signals.md")

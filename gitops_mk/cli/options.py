@@ -30,13 +30,48 @@ def repo_options(function: F) -> F:
     return function
 
 
+def cluster_options(function: F) -> F:
+    """`--kubeconfig` and `--context`."""
+    for option in (
+        click.option("--context", help="Context of the kubeconfig. Default: its current one."),
+        click.option(
+            "--kubeconfig", help="Kubeconfig. Default: KUBECONFIG, ~/.kube/config, or the pod's own identity."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def pod_options(function: F) -> F:
+    """Which pods' logs are telemetry."""
+    for option in (
+        click.option(
+            "--container", help="The container. Default: by annotation, by the workload's name, or the only one."
+        ),
+        click.option(
+            "--k8s-kind",
+            type=click.Choice(["Deployment", "StatefulSet", "DaemonSet", "Job"]),
+            default="Deployment",
+            show_default=True,
+            help="Kind of the workload.",
+        ),
+        click.option("--k8s-deployment", help="Workload whose pods' logs are read (implies --source k8s)."),
+        click.option("--k8s-namespace", help="Its namespace."),
+    ):
+        function = option(function)
+    return function
+
+
 def telemetry_options(function: F) -> F:
     """Where telemetry comes from."""
     for option in (
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of a synthetic scenario."),
         click.option("--scenario", help="Synthetic scenario (implies --source synthetic)."),
-        click.option("--duration", help="Stop --follow after this long: 30s, 2m, 1h."),
-        click.option("--follow", is_flag=True, help="Go on reading as the file grows, until --duration or Ctrl-C."),
+        click.option(
+            "--duration",
+            help="Stop following after this long: 30s, 2m, 1h. Logs of pods are followed for 2m unless told.",
+        ),
+        click.option("--follow", is_flag=True, help="Go on reading as the log grows, until --duration or Ctrl-C."),
         click.option(
             "--format", "fmt", type=click.Choice(["jsonl", "csv"]), help="Format, when it is not to be detected."
         ),

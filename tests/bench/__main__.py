@@ -1,4 +1,5 @@
-"""How long `mk` takes to start, how long `mk observe` takes a million lines, and how much memory it needs.
+"""How long `mk` takes to start, how long `mk observe` takes a million lines, how much memory it needs, and what following the
+logs of 100 pods costs.
 
 usage: python -m tests.bench [--lines N] [--runs N] [--json]
 The exit code is 1 when a required ratio is missed.
@@ -17,6 +18,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from tests.bench import logs
+from tests.bench.logs import measure_logs
 
 MK = [sys.executable, "-m", "gitops_mk"]
 SCRIPT = Path(sys.executable).parent / "mk"
@@ -103,7 +107,7 @@ def measure(lines: int, runs: int, say: Callable[[str], None]) -> dict[str, floa
             f"peak memory   {few:6.0f} MiB at a fifth of the lines, {many:.0f} MiB at all: "
             f"{many / few:.2f}x (at most {PEAK_MIB:.0f} MiB)"
         )
-    return figures
+    return figures | measure_logs(mk, 20.0, say)
 
 
 def missed(figures: dict[str, float]) -> list[str]:
@@ -114,6 +118,9 @@ def missed(figures: dict[str, float]) -> list[str]:
         "mk observe ratio": OBSERVE_AT_MOST,
         "peak MiB": PEAK_MIB,
         "peak growth": GROWTH_AT_MOST,
+        "logs lost": logs.LOST_AT_MOST,
+        "logs cores": logs.CORES_AT_MOST,
+        "logs peak MiB": logs.PEAK_MIB,
     }
     return [name for name, limit in limits.items() if figures[name] > limit]
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from gitops_mk.adapters.telemetry.recording import recorded
 from gitops_mk.errors import TelemetryError
-from gitops_mk.model.telemetry import SourceInfo
+from gitops_mk.model.telemetry import Environment, SourceInfo
 
 BLOCK = 262_144
 LONGEST = 1_048_576
@@ -56,6 +56,11 @@ class FileSource:
     def info(self) -> SourceInfo:
         """`file` and the path."""
         return SourceInfo(kind="file", name=self._path, format=self._format)
+
+    @property
+    def environment(self) -> Environment:
+        """A file says nothing of machines."""
+        return Environment()
 
     def chunks(self) -> Iterator[bytes]:
         """Blocks of whole lines, oldest first. A line over 1 MiB comes in pieces."""

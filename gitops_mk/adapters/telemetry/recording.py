@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gitops_mk.errors import TelemetryError
-from gitops_mk.model.telemetry import SourceInfo
+from gitops_mk.model.telemetry import Environment, SourceInfo
 from gitops_mk.ports import TelemetrySource
 
 
@@ -23,6 +23,8 @@ def recorded(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
         for block in blocks:
             try:
                 sink.write(block)
+                # Whoever looks while it runs, or after a crash, finds what was read.
+                sink.flush()
             except OSError as exc:
                 raise TelemetryError(
                     f"{path}: can't record the raw lines: {exc.strerror or exc}", hint="is the disk full?"
@@ -41,6 +43,11 @@ class RecordingSource:
     def info(self) -> SourceInfo:
         """What the source says of itself."""
         return self._source.info
+
+    @property
+    def environment(self) -> Environment:
+        """What the source knows."""
+        return self._source.environment
 
     def chunks(self) -> Iterator[bytes]:
         """The blocks of the source. Raises TelemetryError."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gitops_mk.errors import InputError
-from gitops_mk.model.telemetry import SourceInfo
+from gitops_mk.model.telemetry import Environment, SourceInfo
 
 SCENARIOS: dict[str, str] = {
     "stable": "a healthy job: warm-up, a checkpoint every 100 steps, nothing wrong",
@@ -45,6 +45,11 @@ class SyntheticSource:
     def info(self) -> SourceInfo:
         """`synthetic` and the scenario."""
         return SourceInfo(kind="synthetic", name=self._scenario, format="jsonl")
+
+    @property
+    def environment(self) -> Environment:
+        """No machine made these lines."""
+        return Environment()
 
     def chunks(self) -> Iterator[bytes]:
         """Blocks of whole lines."""
