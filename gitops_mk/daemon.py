@@ -86,7 +86,7 @@ def run_controller(options: ControllerOptions) -> tuple[int, dict[str, object]]:
         if options.once:
             inventory = take_inventory(cluster, home_of(place, tools))
             code = controller.once(inventory)
-            return code, _report(controller, inventory, cluster.context, tools, store)
+            return code, _report(controller, inventory, cluster, tools, store)
         return _serve(controller, cluster, place, tools, metrics, journal, options, lease, stopping, store)
 
 
@@ -128,7 +128,7 @@ def _serve(
                 view = View(cluster, home_of(place, tools), changed=lambda: None, tell=tell)
                 reporter = threading.Thread(
                     target=_keep_reporting,
-                    args=(controller, view, cluster.context, tools, store, view_stop, options.interval_s),
+                    args=(controller, view, cluster, tools, store, view_stop, options.interval_s),
                     name="reports",
                     daemon=True,
                 )
@@ -139,7 +139,7 @@ def _serve(
                 finally:
                     view_stop.set()
                 inventory = view.inventory()
-            return code, _report(controller, inventory, cluster.context, tools, store)
+            return code, _report(controller, inventory, cluster, tools, store)
         finally:
             stopping.set()
             if lease is not None:
@@ -152,7 +152,7 @@ def _serve(
 def _keep_reporting(
     controller: Controller,
     view: View,
-    context: str,
+    cluster: HttpCluster,
     tools: Tools,
     store: FolderStore,
     stop: threading.Event,
@@ -160,15 +160,15 @@ def _keep_reporting(
 ) -> None:
     """`controller_latest.json`, as often as workloads are looked at, so that a person can look in."""
     while not stop.wait(min(interval_s, 10.0)):
-        _report(controller, view.inventory(), context, tools, store)
+        _report(controller, view.inventory(), cluster, tools, store)
 
 
 def _report(
-    controller: Controller, inventory: Inventory, context: str, tools: Tools, store: FolderStore
+    controller: Controller, inventory: Inventory, cluster: HttpCluster, tools: Tools, store: FolderStore
 ) -> dict[str, object]:
     now = tools.clock.now()
     payload = report(
-        controller_payload(controller, inventory, context), started=now, finished=now, out_dir=store.out_dir
+        controller_payload(controller, inventory, cluster), started=now, finished=now, out_dir=store.out_dir
     )
     store.text(REPORT, dumps_pretty(payload))
     return payload

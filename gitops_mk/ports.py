@@ -204,6 +204,10 @@ class ManifestBuilder(Protocol):
         """What is used, for reports."""
         ...
 
+    def warm(self) -> None:
+        """Look for the program in the background: it will be needed soon."""
+        ...
+
 
 class ArtifactStore(Protocol):
     """The folder of `--out`."""

@@ -13,15 +13,11 @@ from pydantic import ValidationError
 from gitops_mk._version import __version__
 from gitops_mk.adapters import git
 from gitops_mk.adapters.clock import SystemClock
-from gitops_mk.adapters.forge_local import LocalForge
-from gitops_mk.adapters.killswitch import GateKillSwitch
 from gitops_mk.adapters.kustomize import Kustomize
-from gitops_mk.adapters.license_files import read_status
 from gitops_mk.adapters.resources import built_in, wording
 from gitops_mk.config import Access, provenance
 from gitops_mk.controller.state import CachingBuilder, check_base_branch, identity_of
 from gitops_mk.controller.tools import Tools, Workplace
-from gitops_mk.core.inventory import Home
 from gitops_mk.core.policy import load_policy
 from gitops_mk.errors import ConfigError, InputError
 from gitops_mk.model.change import Person
@@ -34,6 +30,7 @@ POD_LOGS_S = 120.0
 
 if TYPE_CHECKING:
     from gitops_mk.adapters.cluster.client import HttpCluster
+    from gitops_mk.core.inventory import Home
 
 
 def make_tools(cluster: Cluster | None = None) -> Tools:
@@ -44,20 +41,20 @@ def make_tools(cluster: Cluster | None = None) -> Tools:
         built_in=built_in(),
         wording=wording(),
         mk_version=__version__,
-        provenance=provenance(),
+        provenance=provenance,
         cluster=cluster,
     )
 
 
 def open_cluster(kubeconfig: str | None = None, context: str | None = None) -> HttpCluster:
-    """The cluster that options, or else the environment, name. Raises ConfigError. Sends nothing yet."""
+    """The cluster that options, or else the environment, name. Connects at the first use, which may raise ConfigError."""
     from gitops_mk.adapters.cluster.client import HttpCluster
     from gitops_mk.adapters.cluster.credentials import connect
 
-    return HttpCluster(connect(kubeconfig=kubeconfig, context=context))
+    return HttpCluster(lambda: connect(kubeconfig=kubeconfig, context=context))
 
 
-def find_cluster(kubeconfig: str | None = None, context: str | None = None) -> Cluster | None:
+def find_cluster(kubeconfig: str | None = None, context: str | None = None) -> HttpCluster | None:
     """The same, where there is one: None without a kubeconfig and outside of a pod."""
     from gitops_mk.adapters.cluster.credentials import available
 
@@ -80,6 +77,10 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
 
     Raises InputError and ConfigError for a repository that can't be used, ForgeError when its server can't be reached.
     """
+    from gitops_mk.adapters.forge_local import LocalForge
+    from gitops_mk.adapters.killswitch import GateKillSwitch
+    from gitops_mk.adapters.license_files import read_status
+
     git_dir: Path | None = None
     work_tree: Path | None = None
     if access.url is None:
@@ -127,6 +128,8 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
 
 def home_of(place: Workplace, tools: Tools) -> Home:
     """The repository as the cluster's sync tools may know it. Raises ConfigError."""
+    from gitops_mk.core.inventory import Home
+
     forge = place.forge
     tip = forge.base_tip()
     policy = load_policy(lambda path: forge.repo.read(tip, path), tools.built_in)

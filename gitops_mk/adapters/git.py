@@ -10,15 +10,16 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from gitops_mk.adapters.leftout import LeftOut
 from gitops_mk.core.ledger import applied_change, trailers
 from gitops_mk.errors import ConflictError, GitError, InputError
 from gitops_mk.model.change import TRAILER_DIGEST, AppliedChange, Person
-from gitops_mk.model.git import CommitInfo, PathChange, TreeEntry
+from gitops_mk.model.git import ABSENT_MODE, CommitInfo, PathChange, TreeEntry
 
 TIMEOUT_S = 120.0
 MAX_BLOB = 4 * 1024 * 1024
@@ -51,6 +52,7 @@ _OID = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?\Z")
 HTTP_VARIABLE = "MODEKEEPER_GIT_ALLOW_HTTP"
 TOKEN_VARIABLE = "MODEKEEPER_GIT_TOKEN"  # noqa: S105 - the variable's name
 _LOOPBACK = re.compile(r"^http://(127\.0\.0\.1|localhost)(:\d{1,5})?/[^\x00-\x20\x7f@]*\Z")
+_LISTINGS = 64
 _LAST_TIME = 253_402_300_799  # 9999-12-31, the last that a date can say
 _REFUSED = re.compile(
     r"Authentication failed|could not read (Username|Password)|returned error: 4(0[0-7]|1)|[Pp]ermission denied"
@@ -73,6 +75,13 @@ def _plain_http(url: str) -> bool:
     return os.environ.get(HTTP_VARIABLE) == "1" and _LOOPBACK.match(url) is not None
 
 
+class _Listed(NamedTuple):
+    mode: str
+    oid: str
+    size: int | None
+    path: str
+
+
 class GitRepo:
     """One git directory. With `scratch`, an empty one made there borrows its objects, and the repository is only read.
 
@@ -82,6 +91,7 @@ class GitRepo:
     def __init__(self, git_dir: Path, *, scratch: Path | None = None) -> None:
         self.git_dir = git_dir
         self._env = self._refs_env = _environment(git_dir)
+        self._listings: dict[str, tuple[_Listed, ...]] = {}
         if scratch is not None:
             scratch.mkdir(parents=True, exist_ok=True)
             own = init_bare(scratch.resolve() / "objects.git")
@@ -156,13 +166,28 @@ class GitRepo:
 
     def tree(self, treeish: str) -> tuple[TreeEntry, ...]:
         """All files of a tree, by path."""
-        entries = []
-        for record in self.run("ls-tree", "-r", "-z", "--full-tree", "--end-of-options", treeish).split(b"\0"):
+        return tuple(TreeEntry(mode=one.mode, oid=one.oid, path=one.path) for one in self._listing(treeish))
+
+    def _listing(self, treeish: str) -> tuple[_Listed, ...]:
+        """Every entry of a tree, with its size; that of an object id, which can't change, is asked for once."""
+        known = self._listings.get(treeish)
+        if known is not None:
+            return known
+        found = []
+        for record in self.run("ls-tree", "-r", "-z", "--long", "--full-tree", "--end-of-options", treeish).split(
+            b"\0"
+        ):
             if record:
                 head, _, path = record.partition(b"\t")
-                mode, _, oid = head.decode().split(" ")
-                entries.append(TreeEntry(mode=mode, oid=oid, path=os.fsdecode(path)))
-        return tuple(entries)
+                mode, _, oid, size = head.decode().split()
+                # Neither a submodule nor a missing object has a size.
+                found.append(_Listed(mode, oid, int(size) if size.isdecimal() else None, os.fsdecode(path)))
+        listed = tuple(found)
+        if is_oid(treeish):
+            if len(self._listings) >= _LISTINGS:
+                self._listings.clear()
+            self._listings[treeish] = listed
+        return listed
 
     def read(self, treeish: str, path: str, *, max_bytes: int = 1_048_576) -> bytes | None:
         """The bytes of a regular file; None when the path is not there. Raises GitError for links, folders and larger files."""
@@ -178,14 +203,23 @@ class GitRepo:
             raise GitError(f"{path}: {size} bytes, expected at most {max_bytes}")
         return self.run("cat-file", "blob", oid)
 
-    def blobs(self, oids: Sequence[str], *, max_bytes: int = MAX_BLOB) -> dict[str, bytes]:
-        """The bytes of many blobs by one git process. Raises GitError for a missing or too large one."""
+    def blobs(
+        self, oids: Sequence[str], *, max_bytes: int = MAX_BLOB, known: Container[str] = frozenset()
+    ) -> dict[str, bytes]:
+        """The bytes of many blobs by one git process. Raises GitError for a missing or too large one.
+
+        `known` are there, and of a size that was looked at already.
+        """
         wanted = list(dict.fromkeys(oids))
         if not wanted:
             return {}
         names = "".join(f"{oid}\n" for oid in wanted).encode()
-        sizes = self.run("cat-file", "--batch-check=%(objectsize)", stdin=names).decode().split("\n")
-        for oid, size in zip(wanted, sizes, strict=False):
+        asked = [oid for oid in wanted if oid not in known]
+        sizes = []
+        if asked:
+            listed = "".join(f"{oid}\n" for oid in asked).encode()
+            sizes = self.run("cat-file", "--batch-check=%(objectsize)", stdin=listed).decode().split("\n")
+        for oid, size in zip(asked, sizes, strict=False):
             if not size.isdecimal():
                 raise GitError(f"object {oid[:12]} is not in the repository: its history may be cut (a shallow clone)")
             if int(size) > max_bytes:
@@ -205,35 +239,30 @@ class GitRepo:
 
         For a file larger than MAX_BLOB (a smaller limit where the tree has more than MAX_TREE_BYTES) a `LeftOut` stands.
         """
-        sizes: dict[str, int] = {}
-        found: list[tuple[str, str]] = []
-        for record in self.run("ls-tree", "-r", "-z", "--long", "--full-tree", "--end-of-options", treeish).split(
-            b"\0"
-        ):
-            head, _, name = record.partition(b"\t")
-            if head.startswith((b"100644 ", b"100755 ")):
-                _, _, oid, size = head.decode().split()
-                # A missing object has no size; `blobs` says what that means.
-                sizes[oid] = int(size) if size.isdecimal() else 0
-                found.append((os.fsdecode(name), oid))
+        regular = [one for one in self._listing(treeish) if one.mode in ("100644", "100755")]
+        # A missing object has no size; `blobs` says what that means.
+        sizes = {one.oid: one.size or 0 for one in regular}
+        found = [(one.path, one.oid) for one in regular]
         for limit in (MAX_BLOB, *_SMALLER_LIMITS):
             read = [oid for oid, size in sizes.items() if size <= limit]
             if sum(sizes[oid] for oid in read) <= MAX_TREE_BYTES:
                 break
-        blobs = self.blobs(read)
+        blobs = self.blobs(read, known={one.oid for one in regular if one.size is not None})
         return {path: blobs[oid] if oid in blobs else LeftOut(path, oid, sizes[oid], limit) for path, oid in found}
 
     def diff(self, base: str, head: str) -> tuple[PathChange, ...]:
         """The paths that differ between two trees, renames told as a removal and an addition."""
-        out = self.run(
-            "diff-tree", "-r", "-z", "--no-renames", "--raw", "--no-ext-diff", "--end-of-options", base, head, "--"
+        before = {one.path: one for one in self._listing(base)}
+        after = {one.path: one for one in self._listing(head)}
+        return tuple(
+            PathChange(
+                path=path,
+                old_mode=before[path].mode if path in before else ABSENT_MODE,
+                new_mode=after[path].mode if path in after else ABSENT_MODE,
+            )
+            for path in sorted(before.keys() | after.keys(), key=os.fsencode)
+            if before.get(path) != after.get(path)
         )
-        fields = out.split(b"\0")
-        changes = []
-        for meta, path in zip(fields[0::2], fields[1::2], strict=False):
-            old, new = meta.decode().lstrip(":").split(" ")[:2]
-            changes.append(PathChange(path=os.fsdecode(path), old_mode=old, new_mode=new))
-        return tuple(changes)
 
     def diff_text(self, base: str, head: str) -> str:
         """The unified diff of two trees, for people."""

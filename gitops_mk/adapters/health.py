@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +11,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from gitops_mk.errors import ConfigError
 
 TIMEOUT_S = 10
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A probe that hangs up early is no news; anything else is told as ever."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+class _SixServer(_Server):
+    address_family = socket.AF_INET6
 
 
 class HealthServer:
@@ -24,7 +39,7 @@ class HealthServer:
     ) -> None:
         """`alive` and `ready` give None when all is well, else what is not. Raises ConfigError for an unusable address."""
         host, _, port = listen.rpartition(":")
-        if not port.isdecimal() or int(port) > 65_535:
+        if not port.isdecimal() or len(port) > 5 or int(port) > 65_535:
             raise ConfigError(
                 f"--listen {listen!r}, expected HOST:PORT", hint="for example 127.0.0.1:8080; port 0 picks one"
             )
@@ -52,12 +67,12 @@ class HealthServer:
                 """Probes are no news."""
 
         try:
-            self._server = ThreadingHTTPServer((host.strip("[]") or "0.0.0.0", int(port)), Handler)  # noqa: S104 - a pod's probes come from outside
+            kind = _SixServer if ":" in host else _Server
+            self._server = kind((host.strip("[]") or "0.0.0.0", int(port)), Handler)  # noqa: S104 - a pod's probes come from outside
         except OSError as exc:
             raise ConfigError(
                 f"can't listen on {listen}: {exc.strerror or exc}", hint="name another with --listen"
             ) from exc
-        self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 
     @property

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from gitops_mk.adapters.kustomize_command import Command, find_command, run
@@ -26,6 +28,7 @@ class Kustomize:
         self, command: Command | None = None, *, timeout_s: float = 60.0, max_output: int = 64 * 1024 * 1024
     ) -> None:
         self._command = command
+        self._finding = threading.Lock()
         self._timeout_s = timeout_s
         self._max_output = max_output
 
@@ -66,10 +69,21 @@ class Kustomize:
         """What is used, for reports: `kustomize v5.8.1`, or `kubectl kustomize v5.5.0`. Raises ManifestError."""
         return str(self._found())
 
+    def warm(self) -> None:
+        """Look for the program in the background: it is asked for its version, which takes as long as a build."""
+
+        def find() -> None:
+            # Whoever builds first is told what is missing.
+            with suppress(ManifestError):
+                self._found()
+
+        threading.Thread(target=find, name="kustomize", daemon=True).start()
+
     def _found(self) -> Command:
-        if self._command is None:
-            self._command = find_command()
-        return self._command
+        with self._finding:
+            if self._command is None:
+                self._command = find_command()
+            return self._command
 
 
 def _refuse_left_out(files: Mapping[str, bytes], paths: Iterable[str]) -> None:

@@ -51,7 +51,11 @@ def verify(
 
     if (pr is None) == (base is None and head is None) or (pr is None and (base is None or head is None)):
         raise InputError("expected --base and --head, or --pr", hint="for example --base origin/main --head HEAD")
-    tools = make_tools(None if no_cluster else find_cluster(kubeconfig, context))
+    cluster = None if no_cluster else find_cluster(kubeconfig, context)
+    if cluster is not None:
+        cluster.warm()
+    tools = make_tools(cluster)
+    tools.builder.warm()
     artifacts = FolderStore(out)
     started = tools.clock.now()
     outcome = _of_pr(pr, repo, forge, tools) if pr is not None else _of_commits(base or "", head or "", repo, tools)

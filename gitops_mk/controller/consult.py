@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final
 
 from gitops_mk.core.refusals import conflicts
@@ -17,12 +19,28 @@ _NAME: Final = re.compile(rb"^(metadata:\n(?:  .*\n)*?  name: )(.*)$", re.MULTIL
 NEXT_RUN: Final = "-mk-next"
 
 
-def ask(cluster: Cluster, ref: WorkloadRef, base: bytes | None, head: bytes | None) -> ClusterWord:
-    """The cluster's word on `ref` and on the documents that base and head build for it. Never raises ClusterError."""
+def look(cluster: Cluster, ref: WorkloadRef) -> ClusterWord:
+    """What the cluster has of `ref`, and what we may do with it. Never raises ClusterError."""
     try:
-        return _ask(cluster, ref, base, head)
+        return _look(cluster, ref)
     except ClusterError as exc:
         return ClusterWord(context=cluster.context, server=cluster.server, error=exc.message)
+
+
+def ask(
+    cluster: Cluster, ref: WorkloadRef, base: bytes | None, head: bytes | None, *, seen: ClusterWord | None = None
+) -> ClusterWord:
+    """The cluster's word on `ref` and on the documents that base and head build for it. Never raises ClusterError.
+
+    `seen`: what `look` gave.
+    """
+    word = seen or look(cluster, ref)
+    if word.error or not word.can_patch or base is None or head is None or word.namespace_exists is False:
+        return word
+    name = ref.name if ref.in_place else ref.name + NEXT_RUN
+    with ThreadPoolExecutor(2) as pool:
+        trials = list(pool.map(lambda text: _try(cluster, ref, name, renamed(text, name)), (base, head)))
+    return replace(word, base=trials[0], head=trials[1])
 
 
 def built_documents(
@@ -37,11 +55,13 @@ def built_documents(
     return texts[0], texts[1]
 
 
-def _ask(cluster: Cluster, ref: WorkloadRef, base: bytes | None, head: bytes | None) -> ClusterWord:
-    can_get = cluster.can_i("get", ref.kind, namespace=ref.namespace, name=ref.name)
-    can_patch = cluster.can_i("patch", ref.kind, namespace=ref.namespace, name=ref.name)
+def _look(cluster: Cluster, ref: WorkloadRef) -> ClusterWord:
+    with ThreadPoolExecutor(2) as pool:
+        get = pool.submit(cluster.can_i, "get", ref.kind, namespace=ref.namespace, name=ref.name)
+        patch = pool.submit(cluster.can_i, "patch", ref.kind, namespace=ref.namespace, name=ref.name)
+        can_get, can_patch = get.result(), patch.result()
     live = cluster.get(ref.kind, ref.name, namespace=ref.namespace) if can_get else None
-    word = ClusterWord(
+    return ClusterWord(
         context=cluster.context,
         server=cluster.server,
         # A namespaced Role can't read namespaces: what stands in one proves it.
@@ -50,11 +70,6 @@ def _ask(cluster: Cluster, ref: WorkloadRef, base: bytes | None, head: bytes | N
         can_get=can_get,
         can_patch=can_patch,
     )
-    if not can_patch or base is None or head is None or word.namespace_exists is False:
-        return word
-    name = ref.name if ref.in_place else ref.name + NEXT_RUN
-    trials = [_try(cluster, ref, name, renamed(document, name)) for document in (base, head)]
-    return ClusterWord(**{**vars(word), "base": trials[0], "head": trials[1]})
 
 
 def renamed(document: bytes, name: str) -> bytes:

@@ -143,7 +143,7 @@ def write_bundle(
         policy_version="v1",
         params={"approve_advanced": options.approve_advanced, "stable_intervals": options.stable_intervals},
         digests=state.policy,
-        provenance=tools.provenance,
+        provenance=tools.provenance(),
         verify_report=verify_report,
         rollback_plan=rollback,
     )

@@ -51,7 +51,8 @@ class WorkQueue:
         entry = self._entries.get(key)
         if entry is None:
             return 0.0
-        pause = min(BACKOFF_MAX_S, BACKOFF_S * 2.0**entry.failures)
+        # Capped before the power: after a week of failures it would be out of a float's range.
+        pause = min(BACKOFF_MAX_S, BACKOFF_S * 2.0 ** min(entry.failures, 32))
         entry.failures += 1
         entry.at = now + pause
         return pause

@@ -285,7 +285,7 @@ def _why(found: Found) -> str:
     return found.not_now.message if found.not_now else ""
 
 
-def controller_payload(controller: Controller, inventory: Inventory, context: str) -> dict[str, Any]:
+def controller_payload(controller: Controller, inventory: Inventory, cluster: Cluster) -> dict[str, Any]:
     """`controller_latest.json`: how every workload stands."""
     results = controller.status.results
     rows = []
@@ -301,7 +301,8 @@ def controller_payload(controller: Controller, inventory: Inventory, context: st
             }
         )
     return {
-        "cluster": context,
+        "cluster": cluster.context,
+        "api_calls": cluster.calls,
         "reconciles": controller.status.reconciles,
         "errors": controller.status.errors,
         "workloads": sorted(rows, key=lambda row: str(row["workload"])),

@@ -39,6 +39,10 @@ class CachingBuilder:
         """What is used, for reports."""
         return self._builder.version()
 
+    def warm(self) -> None:
+        """Look for the program in the background."""
+        self._builder.warm()
+
 
 def policy_of(files: Mapping[str, bytes], built_in: BuiltIn) -> Policy:
     """The policy of a tree. Raises ConfigError."""

@@ -20,7 +20,7 @@ class Tools:
     built_in: BuiltIn
     wording: Wording
     mk_version: str
-    provenance: Mapping[str, object]
+    provenance: Callable[[], Mapping[str, object]]
     cluster: Cluster | None = None
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 
-from gitops_mk.controller.consult import ask, built_documents
+from gitops_mk.controller.consult import ask, built_documents, look
 from gitops_mk.core.checks.facts import Facts
 from gitops_mk.core.checks.registry import CLUSTER_STEPS, STEPS, verify
 from gitops_mk.core.ledger import since_rollout
@@ -14,6 +15,7 @@ from gitops_mk.core.policy import BuiltIn, Policy, load_policy
 from gitops_mk.core.target import find_target
 from gitops_mk.errors import GitError, InputError, ManifestError
 from gitops_mk.model.change import VERIFY_CHECK, AppliedChange, Check, PullRequest
+from gitops_mk.model.cluster import ClusterWord
 from gitops_mk.model.gate import VerifyOutcome
 from gitops_mk.model.plan import PatchTarget
 from gitops_mk.model.settings import WorkloadSettings
@@ -65,14 +67,14 @@ def gather(
     cluster: Cluster | None = None,
 ) -> Facts:
     """Everything the steps look at. What can't be had is told in the facts, so that a step can say no to it."""
-    policy, policy_error = _policy(repo, base, built_in)
+    base_files = repo.files(base)
+    policy, policy_error = _policy(base_files, built_in)
     commits = repo.log(head, first_parent=False, exclude=base, limit=50)
     tree = repo.merge_tree(base, head) if repo.merge_base(base, head) else None
     if tree is None:
         return Facts(
             base=base, head=head, tree=None, now=now, commits=commits, policy=policy, policy_error=policy_error
         )
-    base_files = repo.files(base)
     try:
         head_files = repo.files(tree)
     except GitError:
@@ -98,34 +100,41 @@ def gather(
     )
     if facts.workload is None:
         return facts
-    return _with_cluster(_with_builds(facts, facts.workload, builder), facts.workload.ref, cluster)
+    asked = cluster if policy is not None and policy.settings.cluster.consult != "never" else None
+    ref = facts.workload.ref
+    # The cluster's first answers come while kustomize builds.
+    with ThreadPoolExecutor(1) as pool:
+        seen = pool.submit(look, asked, ref) if asked is not None else None
+        built = _with_builds(facts, facts.workload, builder)
+        return _with_cluster(built, ref, asked, seen.result()) if asked is not None and seen is not None else built
 
 
-def _with_cluster(facts: Facts, ref: WorkloadRef, cluster: Cluster | None) -> Facts:
-    """The facts with the cluster's word, where there is a cluster and the base lets it be asked."""
-    if cluster is None or facts.policy is None or facts.policy.settings.cluster.consult == "never":
-        return facts
+def _with_cluster(facts: Facts, ref: WorkloadRef, cluster: Cluster, seen: ClusterWord) -> Facts:
+    """The facts with the cluster's word."""
     try:
         base, head = built_documents(facts.base_build, facts.head_build, ref)
     except InputError:
         # Two documents of one name: step 6 says so.
         base = head = None
-    return replace(facts, cluster=ask(cluster, ref, base, head))
+    return replace(facts, cluster=ask(cluster, ref, base, head, seen=seen))
 
 
-def _policy(repo: Repo, base: str, built_in: BuiltIn) -> tuple[Policy | None, str]:
+def _policy(files: Mapping[str, bytes], built_in: BuiltIn) -> tuple[Policy | None, str]:
     try:
-        return load_policy(lambda path: repo.read(base, path), built_in), ""
-    except (InputError, GitError) as exc:
+        return load_policy(files.get, built_in), ""
+    except InputError as exc:
         return None, exc.message
 
 
 def _with_builds(facts: Facts, workload: WorkloadSettings, builder: ManifestBuilder) -> Facts:
-    base_build, base_error = _build(builder, facts.base_files, workload.overlay)
-    head_build, head_error = _build(builder, facts.head_files, workload.overlay)
+    with ThreadPoolExecutor(2) as pool:
+        base, head = (
+            pool.submit(_build, builder, files, workload.overlay) for files in (facts.base_files, facts.head_files)
+        )
+        (base_build, base_error), (head_build, head_error) = base.result(), head.result()
     target: PatchTarget | None = None
     target_error = base_error
-    if base_build is not None:
+    if base_build is not None and not workload.ref.templated:
         try:
             target = find_target(builder, facts.base_files, workload.overlay, workload.ref)
         except (InputError, ManifestError) as exc:

@@ -5,30 +5,29 @@ Defaulting and mutating webhooks work on both alike, so that their share cancels
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from gitops_mk.core import refusals
+from gitops_mk.core.yamldocs import Path, dotted
 from gitops_mk.model.cluster import ApplyAnswer, DryRun, Refusal, Trial
 from gitops_mk.model.knob import annotation_key
 
 # What the server writes anew at every apply.
 _BOOKKEEPING: Final = (("metadata", "managedFields"), ("metadata", "resourceVersion"), ("metadata", "generation"),
                        ("metadata", "uid"), ("metadata", "creationTimestamp"))  # fmt: skip
-_EMPTY: Final = "(empty)"
-
-Place = tuple[str, ...]
 
 
 class Difference(NamedTuple):
-    """One leaf that the two differ in; None on the side that lacks it."""
+    """One leaf that the two differ in, as JSON; None on the side that lacks it."""
 
-    path: Place
+    path: Path
     before: str | None
     after: str | None
 
     def __str__(self) -> str:
-        return f"{'.'.join(self.path)} goes from {self.before} to {self.after}"
+        return f"{dotted(self.path)} goes from {self.before} to {self.after}"
 
 
 class Compared(NamedTuple):
@@ -75,33 +74,36 @@ def differences(base: ApplyAnswer, head: ApplyAnswer) -> tuple[Difference, ...]:
     before, after = leaves_of(base.body), leaves_of(head.body)
     return tuple(
         Difference(path, before.get(path), after.get(path))
-        for path in sorted(before.keys() | after.keys())
+        for path in sorted(before.keys() | after.keys(), key=dotted)
         if before.get(path) != after.get(path) and not any(path[: len(own)] == own for own in _BOOKKEEPING)
     )
 
 
-def unplanned(found: tuple[Difference, ...], places: tuple[Place, ...], knobs: Mapping[str, int]) -> Difference | None:
+def unplanned(found: tuple[Difference, ...], places: tuple[Path, ...], knobs: Mapping[str, int]) -> Difference | None:
     """The first difference that the plan does not call for."""
-    wanted = {(*place, annotation_key(knob)): str(value) for place in places for knob, value in knobs.items()}
+    wanted = {
+        (*place, annotation_key(knob)): json.dumps(str(value)) for place in places for knob, value in knobs.items()
+    }
     for one in found:
+        # An empty annotations map gives way to the first annotation put into it.
         gone = one.path in places and one.after is None
-        if not gone and wanted.get(one.path) != one.after:
+        if not gone and (one.path not in wanted or wanted[one.path] != one.after):
             return one
     return None
 
 
-def leaves_of(value: Any) -> dict[Place, str]:
-    """Every leaf of a JSON value by its path; an empty map or list is a leaf of its own."""
-    found: dict[Place, str] = {}
-    todo: list[tuple[Place, Any]] = [((), value)]
+def leaves_of(value: Any) -> dict[Path, str]:
+    """Every leaf of a JSON value by its path, as JSON, so that `4` is not `"4"`; an empty map or list is a leaf of its own."""
+    found: dict[Path, str] = {}
+    todo: list[tuple[Path, Any]] = [((), value)]
     while todo:
         path, item = todo.pop()
         if isinstance(item, Mapping) and item:
             todo.extend(((*path, str(key)), child) for key, child in item.items())
         elif isinstance(item, list) and item:
-            todo.extend(((*path, str(number)), child) for number, child in enumerate(item))
+            todo.extend(((*path, number), child) for number, child in enumerate(item))
         else:
-            found[path] = _EMPTY if isinstance(item, (Mapping, list)) else str(item)
+            found[path] = json.dumps(item, ensure_ascii=False)
     return found
 
 

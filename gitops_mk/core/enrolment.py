@@ -29,14 +29,18 @@ _CONTAINERS: Final = ("spec", "template", "spec", "containers")
 def admitted(settings: RepoSettings, ref: WorkloadRef, overlay: str) -> WorkloadSettings | None:
     """The settings of a workload: its own entry, else the defaults where its namespace is open to discovery.
 
-    For the latter, `is_enrolled` must also say yes to what the base branch builds.
+    For the latter, `is_enrolled` must also say yes to what the base branch builds. None, too, for a folder that no
+    configuration could name (`RepoPath`).
     """
     listed = settings.workload(ref)
     if listed is not None:
         return listed
     if ref.namespace not in settings.discovery.namespaces:
         return None
-    return WorkloadSettings(namespace=ref.namespace, name=ref.name, kind=ref.kind, overlay=overlay)
+    try:
+        return WorkloadSettings(namespace=ref.namespace, name=ref.name, kind=ref.kind, overlay=overlay)
+    except ValidationError:
+        return None
 
 
 def by_key(settings: RepoSettings, key: str, paths: Iterable[str]) -> WorkloadSettings | None:
@@ -75,7 +79,10 @@ def is_enrolled(settings: RepoSettings, ref: WorkloadRef, build: str | None) -> 
 
 
 def world_size(workload: WorkloadSettings, passport: Passport, build: str | None) -> int:
-    """The number of data-parallel workers: configured, annotated, from the passport, or replicas times GPUs; at least 1."""
+    """The number of data-parallel workers: configured, annotated, from the passport, or pods times GPUs; at least 1.
+
+    Raises InputError when two documents of the build have the workload's identity.
+    """
     if workload.world_size is not None:
         return workload.world_size
     leaves = _built(workload.ref, build)
@@ -90,7 +97,8 @@ def world_size(workload: WorkloadSettings, passport: Passport, build: str | None
 
 
 def _from_template(leaves: yamldocs.Leaves) -> int:
-    replicas = leaves.at("spec", "replicas")
+    # A Job tells its pods by `parallelism`.
+    replicas = leaves.at("spec", "replicas") or leaves.at("spec", "parallelism")
     pods = _number(replicas.text) if replicas is not None else 1
     gpus = 0
     for path, leaf in leaves.leaves.items():

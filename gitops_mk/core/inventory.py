@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from gitops_mk.core.enrolment import LABEL_ENABLED, admitted
 from gitops_mk.core.live import NotNow, at_rest, foreign_owner, live_knobs
+from gitops_mk.core.objects import items, part, text
 from gitops_mk.core.source import NoSource, Source, SyncObjects, find_source, same_repository
 from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.knob import ANNOTATION_PREFIX
 from gitops_mk.model.settings import RepoSettings, WorkloadSettings
 from gitops_mk.model.verdict import Reason
-from gitops_mk.model.workload import API_VERSIONS, TEMPLATED_KINDS, WorkloadRef
+from gitops_mk.model.workload import TEMPLATED_KINDS, WorkloadRef
 
 SELECTOR: Final = f"{LABEL_ENABLED}=true"
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -48,14 +51,12 @@ class Home:
 
 
 def find(live: LiveObject, known: SyncObjects, home: Home) -> Found | None:
-    """Judge one live object; None for one that is neither listed nor labelled."""
-    meta = live.get("metadata") or {}
-    if live.get("kind") not in API_VERSIONS:
+    """Judge one live object; None for one that is neither listed nor labelled, or whose name is longer than we take."""
+    ref = _ref(live)
+    if ref is None:
         return None
-    ref = WorkloadRef(namespace=meta["namespace"], kind=live["kind"], name=meta["name"])
     listed = home.settings.workload(ref)
-    labelled = (meta.get("labels") or {}).get(LABEL_ENABLED) == "true"
-    if listed is None and not labelled:
+    if listed is None and part(live, "metadata", "labels").get(LABEL_ENABLED) != "true":
         return None
     source = find_source(live, known)
     if listed is None and ref.namespace not in home.settings.discovery.namespaces:
@@ -66,6 +67,10 @@ def find(live: LiveObject, known: SyncObjects, home: Home) -> Found | None:
         return Found(ref, live, source, listed, elsewhere)
     overlay = listed.overlay if listed is not None else source.overlay if isinstance(source, Source) else "."
     settings = admitted(home.settings, ref, overlay)
+    if settings is None:
+        return Found(
+            ref, live, source, None, NotNow(Reason.NO_SOURCE, f"{overlay!r} is no folder that can be written to")
+        )
     knobs = live_knobs(live)
     if not knobs:
         not_now: NotNow | None = NotNow(
@@ -76,6 +81,16 @@ def find(live: LiveObject, known: SyncObjects, home: Home) -> Found | None:
             live, source if isinstance(source, Source) else None
         )
     return Found(ref, live, source, settings, not_now)
+
+
+def _ref(live: LiveObject) -> WorkloadRef | None:
+    meta = part(live, "metadata")
+    try:
+        return WorkloadRef.model_validate(
+            {"namespace": meta.get("namespace"), "kind": live.get("kind"), "name": meta.get("name")}
+        )
+    except ValidationError:
+        return None
 
 
 def absent(workload: WorkloadSettings) -> Found:
@@ -114,18 +129,18 @@ def _elsewhere(source: Source | NoSource, listed: WorkloadSettings | None, home:
 
 def trim(live: LiveObject) -> dict[str, Any]:
     """What is kept of a live object in memory: identity, state, and who owns its knobs."""
-    meta, spec = _map(live, "metadata"), _map(live, "spec")
-    template = _map(spec, "template")
+    meta, spec = part(live, "metadata"), part(live, "spec")
+    template = part(spec, "template")
     kept_meta = {
         key: meta[key]
         for key in ("name", "namespace", "uid", "resourceVersion", "generation", "labels", "ownerReferences")
         if key in meta
     }
-    kept_meta["annotations"] = {k: v for k, v in _map(meta, "annotations").items() if k != _LAST_APPLIED}
-    kept_meta["managedFields"] = [entry for entry in map(_knob_fields, meta.get("managedFields") or ()) if entry]
+    kept_meta["annotations"] = {k: v for k, v in part(meta, "annotations").items() if k != _LAST_APPLIED}
+    kept_meta["managedFields"] = [entry for entry in map(_knob_fields, items(meta, "managedFields")) if entry]
     containers = [
         {key: c[key] for key in ("name", "resources", "restartPolicy") if key in c}
-        for c in _map(template, "spec").get("containers") or ()
+        for c in items(part(template, "spec"), "containers")
     ]
     kept_spec: dict[str, Any] = {
         key: spec[key] for key in ("replicas", "paused", "suspend", "updateStrategy", "selector") if key in spec
@@ -133,27 +148,24 @@ def trim(live: LiveObject) -> dict[str, Any]:
     if live.get("kind") not in TEMPLATED_KINDS:
         kept_spec = dict(spec)
     else:
-        kept_spec["template"] = {"metadata": template.get("metadata") or {}, "spec": {"containers": containers}}
+        kept_spec["template"] = {"metadata": part(template, "metadata"), "spec": {"containers": containers}}
     return {
         "apiVersion": live.get("apiVersion"),
         "kind": live.get("kind"),
         "metadata": kept_meta,
         "spec": kept_spec,
-        "status": live.get("status") or {},
+        "status": part(live, "status"),
     }
 
 
-def _knob_fields(entry: Mapping[str, Any]) -> dict[str, Any] | None:
-    at: Any = entry.get("fieldsV1")
-    for part in _TEMPLATE_PATH:
-        at = at.get(part) if isinstance(at, Mapping) else None
-    owned: dict[str, Any] = {key: {} for key in at or () if key.startswith(f"f:{ANNOTATION_PREFIX}")}
-    if not owned:
+def _knob_fields(entry: LiveObject) -> dict[str, Any] | None:
+    owned = part(entry, "fieldsV1", *_TEMPLATE_PATH)
+    fields: dict[str, Any] = {key: {} for key in owned if key.startswith(f"f:{ANNOTATION_PREFIX}")}
+    if not fields:
         return None
-    fields: dict[str, Any] = owned
-    for part in reversed(_TEMPLATE_PATH):
-        fields = {part: fields}
-    return {"manager": entry.get("manager", "unknown"), "fieldsV1": fields}
+    for key in reversed(_TEMPLATE_PATH):
+        fields = {key: fields}
+    return {"manager": text(entry, "manager") or "unknown", "fieldsV1": fields}
 
 
 def namespaces_of(settings: RepoSettings) -> tuple[str, ...]:
@@ -165,8 +177,3 @@ def missing(settings: RepoSettings, found: Iterable[Found]) -> tuple[Found, ...]
     """Those listed that were not among what the cluster has."""
     seen = {item.ref for item in found}
     return tuple(absent(workload) for workload in settings.workloads if workload.ref not in seen)
-
-
-def _map(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = value.get(key)
-    return found if isinstance(found, Mapping) else {}

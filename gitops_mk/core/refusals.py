@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from gitops_mk.core.objects import items, part, text
 from gitops_mk.model.cluster import ApplyAnswer, DryRun, LiveObject, Refusal
 
 REMEDIES: Final[dict[Refusal, str]] = {
@@ -25,12 +26,14 @@ REMEDIES: Final[dict[Refusal, str]] = {
     Refusal.OTHER: "see the API server's own words",
 }
 
-# Those that apply what stands in Git: a conflict with one of them is the very change we propose.
+# Those that apply what stands in Git: a conflict with one of them is the very change we propose. `before-first-apply` is
+# what the API server calls the owner of fields of an object that nobody's name stands on.
 GITOPS_MANAGERS: Final = frozenset(
     {
         "argocd-application-controller",
         "argocd-controller",
         "argocd-server",
+        "before-first-apply",
         "flux-client-side-apply",
         "helm-controller",
         "kubectl",
@@ -42,10 +45,14 @@ GITOPS_MANAGERS: Final = frozenset(
 )
 
 _WEBHOOK = re.compile(r'(?:admission webhook|calling webhook) "([^"]{1,253})"')
-_POLICY = re.compile(r"ValidatingAdmissionPolicy '([^']{1,253})'")
+# `ValidatingAdmissionPolicy 'x' with binding …`, and for a mutating one no more than `policy 'x' with binding …`.
+_POLICY = re.compile(r"[Pp]olicy '([^']{1,253})' with binding")
 _NAMESPACE = re.compile(r'namespaces? "[^"]*" not found')
 _MANAGER = re.compile(r'conflict with "([^"]{1,253})"')
 _CONFLICTS = "FieldManagerConflict"
+_RIGHTS = re.compile(r"cannot [a-z]+ (?:resource|path) ")
+# No field's name (`timeoutSeconds`), and no part of an address (`?timeout=10s` stands in that of every webhook).
+_SLOW = re.compile(r"deadline exceeded|(?<![?&/\w])timeout\b|Client\.Timeout|timed out", re.IGNORECASE)
 
 
 class Conflict(NamedTuple):
@@ -57,13 +64,13 @@ class Conflict(NamedTuple):
 
 def conflicts(answer: ApplyAnswer) -> tuple[Conflict, ...]:
     """The conflicts that a 409 names."""
-    details = answer.body.get("details")
-    causes = details.get("causes") if isinstance(details, dict) else None
+    if answer.status != 409:
+        return ()
     found = []
-    for cause in causes or () if answer.status == 409 else ():
-        match = _MANAGER.search(str(cause.get("message", "")))
+    for cause in items(part(answer.body, "details"), "causes"):
+        match = _MANAGER.search(text(cause, "message"))
         if cause.get("reason") == _CONFLICTS and match:
-            found.append(Conflict(match[1], str(cause.get("field", ""))))
+            found.append(Conflict(match[1], text(cause, "field")))
     return tuple(found)
 
 
@@ -76,8 +83,8 @@ def explain(answer: ApplyAnswer, mode: str) -> DryRun:
     """An answer as reports tell it: typed, with who said no, and a remedy."""
     if answer.ok:
         return DryRun(attempted=True, mode=mode, ok=True, status=answer.status, message="accepted")
-    message = str(answer.body.get("message") or "the API server gave no reason")
-    reason = str(answer.body.get("reason") or "Unknown")
+    message = text(answer.body, "message") or "the API server gave no reason"
+    reason = text(answer.body, "reason") or "Unknown"
     refusal, by = _kind(answer, reason, message)
     return DryRun(
         attempted=True,
@@ -108,12 +115,15 @@ def unanswered(message: str, mode: str, *, timed_out: bool) -> DryRun:
 
 def _kind(answer: ApplyAnswer, reason: str, message: str) -> tuple[Refusal, str | None]:
     webhook, policy = _WEBHOOK.search(message), _POLICY.search(message)
-    slow = reason == "Timeout" or answer.status == 504 or "deadline exceeded" in message or "imeout" in message
-    if webhook and "does not support dry run" in message:
-        return Refusal.WEBHOOK_NO_DRY_RUN, webhook[1]
+    slow = answer.status >= 500 and _SLOW.search(message) is not None
+    # What a webhook says in its denial is its own affair.
+    if webhook and "denied the request" not in message:
+        if "does not support dry run" in message:
+            return Refusal.WEBHOOK_NO_DRY_RUN, webhook[1]
+        # One that can't be reached is a failure of its own, and not the API server's.
+        return (Refusal.TIMEOUT if slow else Refusal.ADMISSION), webhook[1]
     if webhook:
-        # A webhook that can't be reached is a failure of its own, and not the API server's.
-        return (Refusal.TIMEOUT if slow and "denied" not in message else Refusal.ADMISSION), webhook[1]
+        return Refusal.ADMISSION, webhook[1]
     if policy:
         return Refusal.ADMISSION, policy[1]
     found = conflicts(answer)
@@ -121,26 +131,25 @@ def _kind(answer: ApplyAnswer, reason: str, message: str) -> tuple[Refusal, str 
         return Refusal.FIELD_CONFLICT, found[0].manager
     if answer.status == 404:
         return (Refusal.NAMESPACE_MISSING if _NAMESPACE.search(message) else Refusal.KIND_MISSING), None
-    if answer.status == 401 or (answer.status == 403 and "cannot" in message):
+    if answer.status == 403 and "is being terminated" in message:
+        return Refusal.NAMESPACE_MISSING, None
+    if answer.status == 401 or (answer.status == 403 and _RIGHTS.search(message)):
         return Refusal.RBAC, None
     if answer.status == 403:
         return Refusal.ADMISSION, None
-    if slow or answer.status == 429:
-        return Refusal.TIMEOUT, None
-    if answer.status in (400, 422) or "field not declared in schema" in message:
+    # Server-side apply tells of unknown fields and wrong types by a 500.
+    if answer.status in (400, 422) or "typed patch object" in message:
         return Refusal.SCHEMA, None
+    if slow or reason == "Timeout" or answer.status in (429, 503, 504):
+        return Refusal.TIMEOUT, None
     return Refusal.OTHER, None
 
 
 def managers_of(live: LiveObject, path: tuple[str, ...]) -> tuple[str, ...]:
     """The field managers that own the field at `path`, by name (`metadata.managedFields`, format FieldsV1)."""
-    meta = live.get("metadata")
-    entries = meta.get("managedFields") if isinstance(meta, dict) else None
     found = set()
-    for entry in entries or ():
-        at = entry.get("fieldsV1")
-        for part in path:
-            at = at.get(f"f:{part}") if isinstance(at, dict) else None
-        if at is not None:
-            found.add(str(entry.get("manager", "unknown")))
+    for entry in items(part(live, "metadata"), "managedFields"):
+        above = part(entry, "fieldsV1", *(f"f:{key}" for key in path[:-1]))
+        if f"f:{path[-1]}" in above:
+            found.add(text(entry, "manager") or "unknown")
     return tuple(sorted(found))

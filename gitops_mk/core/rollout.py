@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from gitops_mk.core.objects import items, number, part, text
 from gitops_mk.model.cluster import LiveObject
 
 
@@ -35,29 +36,27 @@ def rollout(live: LiveObject) -> Rollout:
     Method: the conditions of `kubectl rollout status` (kubectl reference), by generation first: a status that has not seen the
     newest spec says nothing about it.
     """
-    spec, status = _part(live, "spec"), _part(live, "status")
+    spec, status = part(live, "spec"), part(live, "status")
     if spec.get("paused") is True or spec.get("suspend") is True:
         return Rollout(RolloutState.SUSPENDED, "it is paused or suspended")
-    judge = {"Deployment": _deployment, "StatefulSet": _stateful_set, "DaemonSet": _daemon_set}.get(
-        str(live.get("kind"))
-    )
+    judge = {"Deployment": _deployment, "StatefulSet": _stateful_set, "DaemonSet": _daemon_set}.get(text(live, "kind"))
     if judge is None:
         return Rollout(RolloutState.DONE, "a kind without rollouts")
-    generation = _number(_part(live, "metadata"), "generation")
-    if _number(status, "observedGeneration") < generation:
+    generation = number(part(live, "metadata"), "generation")
+    if number(status, "observedGeneration") < generation:
         return Rollout(RolloutState.IN_PROGRESS, f"generation {generation} has not been observed yet")
     return judge(spec, status)
 
 
 def _deployment(spec: LiveObject, status: LiveObject) -> Rollout:
-    wanted = _number(spec, "replicas", 1)
-    updated, total = _number(status, "updatedReplicas"), _number(status, "replicas")
-    available = _number(status, "availableReplicas")
-    for condition in status.get("conditions") or ():
+    wanted = number(spec, "replicas", 1)
+    updated, total = number(status, "updatedReplicas"), number(status, "replicas")
+    available = number(status, "availableReplicas")
+    for condition in items(status, "conditions"):
         if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
             return Rollout(RolloutState.DEGRADED, "the rollout exceeded its progress deadline")
     if updated < wanted:
-        return Rollout(RolloutState.IN_PROGRESS, f"{updated} of {wanted} pods are of the newest template")
+        return Rollout(RolloutState.IN_PROGRESS, _newest(updated, wanted))
     if total > updated:
         return Rollout(RolloutState.IN_PROGRESS, f"{total - updated} old pods are still there")
     if available < updated:
@@ -66,37 +65,31 @@ def _deployment(spec: LiveObject, status: LiveObject) -> Rollout:
 
 
 def _stateful_set(spec: LiveObject, status: LiveObject) -> Rollout:
-    wanted = _number(spec, "replicas", 1)
-    ready = _number(status, "readyReplicas")
+    wanted = number(spec, "replicas", 1)
+    ready, updated = number(status, "readyReplicas"), number(status, "updatedReplicas")
     if ready < wanted:
         return Rollout(RolloutState.IN_PROGRESS, f"{ready} of {wanted} pods are ready")
-    strategy = _part(spec, "updateStrategy")
-    partition = _number(_part(strategy, "rollingUpdate"), "partition")
-    updated = _number(status, "updatedReplicas")
-    if strategy.get("type") == "OnDelete" or partition:
-        return Rollout(
-            RolloutState.DONE, f"{updated} of {wanted} pods are of the newest template; the rest waits for a person"
-        )
-    if status.get("updateRevision") != status.get("currentRevision") and updated < wanted:
-        return Rollout(RolloutState.IN_PROGRESS, f"{updated} of {wanted} pods are of the newest template")
+    if updated < wanted:
+        held = _on_delete(spec) or number(part(spec, "updateStrategy", "rollingUpdate"), "partition") > 0
+        return Rollout(RolloutState.IN_PROGRESS, _newest(updated, wanted, held=held))
     return Rollout(RolloutState.DONE, f"{wanted} pods are ready")
 
 
 def _daemon_set(spec: LiveObject, status: LiveObject) -> Rollout:
-    wanted = _number(status, "desiredNumberScheduled")
-    updated, available = _number(status, "updatedNumberScheduled"), _number(status, "numberAvailable")
-    if _part(spec, "updateStrategy").get("type") != "OnDelete" and updated < wanted:
-        return Rollout(RolloutState.IN_PROGRESS, f"{updated} of {wanted} pods are of the newest template")
+    wanted = number(status, "desiredNumberScheduled")
+    updated, available = number(status, "updatedNumberScheduled"), number(status, "numberAvailable")
+    if updated < wanted:
+        return Rollout(RolloutState.IN_PROGRESS, _newest(updated, wanted, held=_on_delete(spec)))
     if available < wanted:
         return Rollout(RolloutState.IN_PROGRESS, f"{available} of {wanted} pods are available")
     return Rollout(RolloutState.DONE, f"{wanted} pods are available")
 
 
-def _part(value: LiveObject, key: str) -> LiveObject:
-    found = value.get(key)
-    return found if isinstance(found, dict) else {}
+def _on_delete(spec: LiveObject) -> bool:
+    return part(spec, "updateStrategy").get("type") == "OnDelete"
 
 
-def _number(value: LiveObject, key: str, default: int = 0) -> int:
-    found: Any = value.get(key)
-    return found if isinstance(found, int) and not isinstance(found, bool) else default
+def _newest(updated: int, wanted: int, *, held: bool = False) -> str:
+    """Where a person lets the pods of old go, their telemetry is of the values of old until that is done."""
+    rest = "; the rest waits for a person" if held else ""
+    return f"{updated} of {wanted} pods are of the newest template{rest}"

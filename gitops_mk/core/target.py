@@ -44,9 +44,8 @@ def find_target(builder: Builder, files: Mapping[str, bytes], overlay: str, work
     can't be built.
     """
     inner = builder.build(probe_inner(files, overlay), overlay)
-    candidates = tuple(
-        _target(doc) for doc in documents(inner, kind=workload.kind) if doc.id.api_version == workload.api_version
-    )
+    of_kind = (doc for doc in documents(inner, kind=workload.kind) if doc.id.api_version == workload.api_version)
+    candidates = tuple(found for found in map(_target, of_kind) if found is not None)
     try:
         return candidates[match(builder.build(probe_marked(files, overlay, candidates), overlay), workload, overlay)]
     except ManifestError:
@@ -57,18 +56,17 @@ def find_target(builder: Builder, files: Mapping[str, bytes], overlay: str, work
         raise
 
 
-def _target(doc: Leaves) -> PatchTarget:
+def _target(doc: Leaves) -> PatchTarget | None:
+    """What a patch of that object must be called; None for a name that no workload can have."""
     where: tuple[str, ...] = ()
     if doc.id.kind not in TEMPLATED_KINDS:
         # Without a knob anywhere there is nothing to move; the object's own annotations stand in for the probe.
         where = tuple(pointer(path) for path in carriers(doc.id.kind, doc.leaves) or (OBJECT,))
-    return PatchTarget(
-        api_version=doc.id.api_version,
-        kind=doc.id.kind,
-        name=doc.id.name,
-        namespace=doc.id.namespace or None,
-        places=where,
-    )
+    found = {"api_version": doc.id.api_version, "kind": doc.id.kind, "name": doc.id.name, "places": where}
+    try:
+        return PatchTarget.parse(found | {"namespace": doc.id.namespace or None}, what="the patch's target")
+    except InputError:
+        return None
 
 
 def probe_inner(files: Mapping[str, bytes], overlay: str) -> dict[str, bytes]:

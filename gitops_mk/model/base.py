@@ -13,7 +13,7 @@ from gitops_mk.model.canonical import JsonLimits, dumps_canonical, loads_strict
 class Frozen(BaseModel):
     """Base of all values: immutable, strictly typed, and closed to unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="null", defer_build=True)
 
     @classmethod
     def parse(cls, data: Any, *, what: str, error: type[InputError] = InputError) -> Self:

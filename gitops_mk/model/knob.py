@@ -15,6 +15,8 @@ KNOB_NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
 KnobName = Annotated[str, StringConstraints(pattern=KNOB_NAME_PATTERN)]
 KnobValue = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 
+MAX_DIGITS = 10
+
 KNOWN_KNOBS: Mapping[str, str] = {
     "grad_accum_steps": "microbatches accumulated before one optimizer step",
     "microbatch_size": "samples per forward and backward pass on one worker",
@@ -35,7 +37,10 @@ def knobs_from_annotations(annotations: Mapping[str, str]) -> dict[str, int]:
     """The knob values among `annotations`; those that are no plain decimal integer are left out."""
     found = {}
     for key, text in annotations.items():
-        if key.startswith(ANNOTATION_PREFIX) and text.isascii() and text.isdecimal() and str(int(text)) == text:
+        # Thousands of digits would not be read by Python, and no value has more than ten.
+        if not key.startswith(ANNOTATION_PREFIX) or len(text) > MAX_DIGITS:
+            continue
+        if text.isascii() and text.isdecimal() and str(int(text)) == text:
             found[key[len(ANNOTATION_PREFIX) :]] = int(text)
     return dict(sorted(found.items()))
 

@@ -13,7 +13,7 @@ from gitops_mk.model.knob import KnobChange, KnobName, KnobValue, annotation_key
 from gitops_mk.model.settings import RepoPath
 from gitops_mk.model.signal import Observation
 from gitops_mk.model.verdict import Reason
-from gitops_mk.model.workload import TEMPLATED_KINDS, WorkloadRef
+from gitops_mk.model.workload import API_VERSIONS, TEMPLATED_KINDS, WorkloadKind, WorkloadRef
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
@@ -77,15 +77,19 @@ class PatchTarget(Frozen):
     """
 
     api_version: str
-    kind: str
-    name: str
-    namespace: str | None = None
+    kind: WorkloadKind
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
+    namespace: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}$")] | None = None
     places: tuple[
         Annotated[str, StringConstraints(pattern=r"^(/[^/\s\x00-\x1f\x7f\"'{}\[\]#&*!|>%@`,:]{1,200}){1,16}$")], ...
     ] = ()
 
     @model_validator(mode="after")
     def _where(self) -> Self:
+        if self.api_version != API_VERSIONS[self.kind]:
+            raise ValueError(
+                f"api_version {self.api_version!r}, expected {API_VERSIONS[self.kind]!r} for a {self.kind}"
+            )
         if (self.kind in TEMPLATED_KINDS) == bool(self.places):
             raise ValueError(
                 f"a {self.kind} has {len(self.places)} places, expected them for kinds without spec.template only"

@@ -37,8 +37,8 @@ from kubernetes import client, config
 config.load_kube_config(config_file=sys.argv[1])
 api, token, seen, calls = client.AppsV1Api(), None, 0, 0
 while True:
-    page = api.list_namespaced_deployment_without_preload_content(
-        sys.argv[2], limit=500, label_selector="modekeeper.dev/enabled=true", _continue=token)
+    page = api.list_namespaced_deployment(
+        sys.argv[2], limit=500, label_selector="modekeeper.dev/enabled=true", _continue=token, _preload_content=False)
     body = json.loads(page.data)
     seen, calls, token = seen + len(body["items"]), calls + 1, body["metadata"].get("continue")
     if not token:
@@ -77,7 +77,7 @@ def measure_verify(cluster: Cluster, mk: Sequence[str], folder: Path, runs: int,
         raise RuntimeError(f"nothing was proposed: {proposed.stdout}{proposed.stderr}")
     head = checked_out(repo, branch, folder / "head")
     ours = [*mk, "verify", "--base", "main", "--head", branch, "--repo", str(repo.git_dir), "--out", str(out)]
-    apply = f"{kubectl} apply --dry-run=server --server-side --force-conflicts --field-manager=modekeeper --validate=strict -f -"
+    apply = f"{kubectl} apply --dry-run=server -f -"
     bare = ["sh", "-ec", f"{kubectl} kustomize {base} | {apply}; {kubectl} kustomize {head} | {apply}"]
     pairs = [(timed(ours, env), timed(bare, env)) for _ in range(runs + 1)][1:]
     mine, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))

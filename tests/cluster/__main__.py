@@ -3,6 +3,7 @@
 usage: python -m tests.cluster build [--flux]   build its programs, those of Flux too
        python -m tests.cluster up               start one, say how to reach it, stay until Ctrl-C
        python -m tests.cluster exec -- CMD...   start one, run CMD against it, stop it; CMD's exit code
+       python -m tests.cluster test [ARGS...]   start one, run its tests against it, and look at its audit log last
        python -m tests.cluster audit [PREFIX]   who changed what in the running one (MODEKEEPER_TEST_CLUSTER)
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from tests.cluster.audit import EVERY, MUTATING, counts, requests
 from tests.cluster.build import CONTROL_PLANE, FLUX, Unavailable, binaries
 from tests.cluster.control_plane import Cluster, started
+from tests.cluster.fixtures import required
 from tests.cluster.process import StartError
 from tests.cluster.serving import ENV, serve
 
@@ -33,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("up", help="start one and stay until Ctrl-C")
     run = commands.add_parser("exec", help="run a command against one")
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- CMD...")
+    test = commands.add_parser("test", help="run the tests that need one, the audit last")
+    test.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS...", help="for pytest")
     audit = commands.add_parser("audit", help="who changed what in the running one")
     audit.add_argument("prefix", nargs="?", default="", help="of the users' names")
     audit.add_argument("--every", action="store_true", help="count what was only read too")
@@ -47,9 +51,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(options)
     except (Unavailable, StartError) as exc:
         sys.stderr.write(f"ERROR: no test cluster: {exc}\n")
+        if options.command == "test" and isinstance(exc, Unavailable) and not required():
+            sys.stderr.write("NOT TESTED: nothing that needs a Kubernetes API server was tested on this machine.\n")
+            return 0
         return 3
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _test(words: Sequence[str]) -> int:
+    """Everything on one cluster, so that its audit log tells of the whole run."""
+    binaries(*CONTROL_PLANE, *FLUX)
+    audit = "tests/cluster/test_audit.py"
+    pytest = [sys.executable, "-m", "pytest", "-q"]
+    with started() as cluster:
+        print(f"control plane up in {cluster.started_s:.1f} s", flush=True)
+        env = {**os.environ, ENV: str(cluster.folder), "MODEKEEPER_WHOLE_RUN": "1"}
+        first = [*pytest, "-n", "2", "tests/cluster", f"--ignore={audit}", *words]
+        return subprocess.run(first, env=env, check=False).returncode or subprocess.run(
+            [*pytest, "-s", audit], env=env, check=False
+        ).returncode
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -57,6 +78,8 @@ def _run(options: argparse.Namespace) -> int:
         for name, path in binaries(*CONTROL_PLANE, *(FLUX if options.flux else ())).items():
             print(f"{name:24} {path}")
         return 0
+    if options.command == "test":
+        return _test(options.words)
     if options.command == "serve":
         serve(options.folder, options.owner)
         return 0

@@ -75,6 +75,11 @@ def flux(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Flux]:
         yield started
 
 
+def required() -> bool:
+    """True where a run without a cluster is a failed one."""
+    return os.environ.get("CI") == "true" or os.environ.get(REQUIRED) == "1"
+
+
 def _need(request: pytest.FixtureRequest, *names: str) -> None:
     """Have these programs, or say loudly that the test isn't done."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
@@ -83,7 +88,7 @@ def _need(request: pytest.FixtureRequest, *names: str) -> None:
         with capture.global_and_fixture_disabled():
             binaries(*names)
     except Unavailable as exc:
-        if os.environ.get("CI") == "true" or os.environ.get(REQUIRED) == "1":
+        if required():
             pytest.fail(f"{_MISSING}{exc}", pytrace=False)
         pytest.skip(f"{_MISSING}{exc}")
 

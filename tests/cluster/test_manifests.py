@@ -117,7 +117,7 @@ class Install:
 
     def api(self, name: str) -> HttpCluster:
         """The product's own client."""
-        return HttpCluster(connect(kubeconfig=str(self.cluster.kubeconfig_for(self.account(name)))))
+        return HttpCluster(lambda: connect(kubeconfig=str(self.cluster.kubeconfig_for(self.account(name)))))
 
     def may(
         self, name: str, verb: str, resource: str, *, namespace: str = "", called: str = "", subresource: str = ""

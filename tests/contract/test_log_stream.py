@@ -51,7 +51,7 @@ def serving(folder: Path, *, tls: bool, answer: Callable[[socket.socket], None])
         thread.start()
         pool = urllib3.PoolManager(ca_certs=str(folder / "ca.crt"), retries=False)
         address = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
-        yield HttpCluster(Connection(server=address, context="test", pool=pool, headers=dict))
+        yield HttpCluster(lambda: Connection(server=address, context="test", pool=pool, headers=dict))
         done.set()
         thread.join()
         pool.clear()

@@ -73,7 +73,7 @@ class World:
     @property
     def tools(self) -> Tools:
         policy, words = _texts()
-        return Tools(self.clock, builder(), policy, words, "0.0.0", {})
+        return Tools(self.clock, builder(), policy, words, "0.0.0", dict)
 
     def forge(self, identity: Person = IDENTITY) -> LocalForge:
         """A forge with a private clone of its own, as another process has it."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import orjson
 
-from gitops_mk.errors import ClusterError, ExpiredError
+from gitops_mk._version import __version__
+from gitops_mk.errors import ClusterError, ConfigError, ExpiredError
 from gitops_mk.model.cluster import FIELD_MANAGER, RESOURCES, ApplyAnswer, LiveObject, Page, WatchEvent
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from gitops_mk.adapters.cluster.credentials import Connection
 
+# By this name the API server's audit log knows us.
+AGENT = f"modekeeper/{__version__}"
 PAGE = 500
 TRIES = 4
 WATCH_S = 290
@@ -40,10 +43,30 @@ READ_S = 30.0
 class HttpCluster:
     """One API server, asked as one identity. Safe to use from several threads."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        """`connect` is called at the first use, or by `warm`: reading credentials takes its time, and may raise ConfigError."""
+        self._connect = connect
+        self._connected: Connection | None = None
         self._lock = threading.Lock()
+        self._connecting = threading.Lock()
         self._calls = 0
+
+    @property
+    def _connection(self) -> Connection:
+        with self._connecting:
+            if self._connected is None:
+                self._connected = self._connect()
+            return self._connected
+
+    def warm(self) -> None:
+        """Connect in the background, while others wait for programs."""
+
+        def connect() -> None:
+            # Whoever uses it first is told what went wrong.
+            with suppress(ConfigError):
+                _ = self._connection
+
+        threading.Thread(target=connect, name="connect", daemon=True).start()
 
     @property
     def context(self) -> str:
@@ -221,7 +244,7 @@ class HttpCluster:
                 method,
                 url,
                 body=data,
-                headers={"Accept": "application/json", **headers, **who},
+                headers={"Accept": "application/json", "User-Agent": AGENT, **headers, **who},
                 redirect=False,
                 **options,
             )

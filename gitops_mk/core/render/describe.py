@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from jinja2 import Environment, StrictUndefined
+from typing import TYPE_CHECKING, Any
 
 from gitops_mk.core.render.text import markdown, plain
 from gitops_mk.errors import InputError
@@ -22,6 +20,9 @@ from gitops_mk.model.plan import Plan
 from gitops_mk.model.signal import Evidence
 from gitops_mk.model.verdict import Verdict
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 MAX_BODY = 60_000
 
 
@@ -34,6 +35,8 @@ class Wording:
 
 
 def _environment() -> Environment:
+    from jinja2 import Environment, StrictUndefined
+
     env = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701 - Markdown, escaped by the `md` filter
     env.filters["md"] = markdown
     env.filters["percent"] = lambda value: f"{100 * value:.0f} %"

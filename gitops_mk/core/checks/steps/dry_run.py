@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gitops_mk.core.checks.facts import Facts, planned_places
 from gitops_mk.core.dryrun import unplanned
+from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.verdict import Reason, Verdict
 
 ID = "dry_run"
@@ -22,12 +23,12 @@ def check(facts: Facts) -> Verdict:
             Reason.DRY_RUN_FAILED,
             f"{told.refusal or 'none'}{by}: {told.message}; {told.remedy or 'see the steps above'}",
         )
-    places = tuple(tuple(map(str, place)) for place in planned_places(plan))
+    places = planned_places(plan)
     stray = unplanned(compared.differences, places, plan.knobs)
     if stray is not None:
         return Verdict.block(ID, Reason.UNPLANNED_CHANGE, f"in what the API server would store, {stray}")
     moved = {one.path for one in compared.differences}
     for change in plan.changes:
-        if change.delta and not any(path[-1].endswith(f".{change.knob}") for path in moved):
+        if change.delta and (*places[-1], annotation_key(change.knob)) not in moved:
             return Verdict.block(ID, Reason.UNPLANNED_CHANGE, f"{change.knob} stays as it is in what would be stored")
     return Verdict.allow(ID, f"{len(moved)} leaves change in what would be stored, all planned")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gitops_mk.core.checks.facts import Facts
 from gitops_mk.core.live import foreign_owner, live_knobs
+from gitops_mk.core.objects import part
 from gitops_mk.model.verdict import Reason, Verdict
 
 ID = "live"
@@ -21,7 +22,7 @@ def check(facts: Facts) -> Verdict:
         if not ref.in_place:
             return Verdict.allow(ID, f"no {ref} runs now; its next run takes the values")
         return Verdict.block(ID, Reason.DEPLOYMENT_MISSING, f"there is no {ref} in {word.context}")
-    meta = word.live.get("metadata") or {}
+    meta = part(word.live, "metadata")
     named = f"UID {meta.get('uid')}, generation {meta.get('generation')}"
     if not ref.in_place:
         return Verdict.allow(ID, f"{named}; its next run takes the values")
