@@ -23,6 +23,8 @@ from gitops_mk.model.times import format_time, parse_time
 from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import Announcer, ArtifactStore, Forge, Journal, Meter, TelemetrySource
 
+LEFT_ALONE = "left alone"
+
 
 @dataclass
 class Memory:
@@ -93,7 +95,7 @@ def reconcile(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> R
     if found.not_now is not None or found.live is None or found.settings is None:
         reason = found.not_now.reason if found.not_now else Reason.NOT_ENABLED
         message = found.not_now.message if found.not_now else "no configuration of this repository is about it"
-        return Result("left alone", reason, message)
+        return Result(LEFT_ALONE, reason, message)
     waiting = _settle_rollout(found, snapshot, desk)
     if waiting is not None:
         return waiting
@@ -173,7 +175,7 @@ def _drift(found: Found, snapshot: Snapshot, desk: Desk) -> Result | None:
         return None
     knob = differing[0]
     message = f"{knob} runs at {found.knobs.get(knob)}, {settings.overlay!r} on the base builds {built[knob]}"
-    return Result("left alone", Reason.OUT_OF_SYNC, message)
+    return Result(LEFT_ALONE, Reason.OUT_OF_SYNC, message)
 
 
 def _running_since(found: Found, snapshot: Snapshot) -> datetime | None:

@@ -11,7 +11,7 @@ from typing import Any
 from gitops_mk.controller.fenced import FencedForge, StoppedError
 from gitops_mk.controller.inventory import Inventory, Scope, scopes
 from gitops_mk.controller.queue import WorkQueue
-from gitops_mk.controller.reconcile import Desk, Memory, Result, Snapshot, reconcile
+from gitops_mk.controller.reconcile import LEFT_ALONE, Desk, Memory, Result, Snapshot, reconcile
 from gitops_mk.controller.tools import Workplace
 from gitops_mk.controller.watcher import Watcher
 from gitops_mk.core.inventory import Found, Home, find, missing
@@ -250,7 +250,7 @@ class Controller:
             result = (
                 reconcile(found, snapshot, memory, self._desk)
                 if snapshot is not None
-                else Result("left alone", found.not_now.reason if found.not_now else None, _why(found))
+                else Result(LEFT_ALONE, found.not_now.reason if found.not_now else None, _why(found))
             )
         except StoppedError as exc:
             self._note(key, Result("stopped", None, exc.message))
@@ -268,7 +268,9 @@ class Controller:
     def _note(self, key: str, result: Result) -> None:
         before = self.status.results.get(key)
         self.status.results[key] = result
-        if before != result:
+        # What is left alone is in the report and the metrics: a line for each of thousands would bury the rest.
+        quiet = result.state == LEFT_ALONE and (before is None or before.state == LEFT_ALONE)
+        if before != result and not quiet:
             self._desk.journal.log(
                 "reconciled", workload=key, state=result.state, reason=result.reason, message=result.message
             )

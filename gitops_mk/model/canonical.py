@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Any, NoReturn
 
 from gitops_mk.errors import InputError
@@ -51,6 +52,9 @@ def _pretty(value: Any, newline: str) -> str:
 
 
 def _scalar(value: Any) -> str:
+    # The whole machinery of json.dumps, once for every value of a long report, would be most of its time.
+    if isinstance(value, str):
+        return encode_basestring(value)
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 

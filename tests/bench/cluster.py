@@ -103,7 +103,7 @@ def measure_reconcile(
     out = folder / "reconcile-out"
     ours = [
         *mk, "controller", "run", "--once", "--repo", str(repo.git_dir), "--kubeconfig", str(cluster.kubeconfig),
-        "--out", str(out), "--json",
+        "--out", str(out),
     ]  # fmt: skip
     bare = [sys.executable, "-c", LIST, str(cluster.kubeconfig), namespace]
     env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}

@@ -6,6 +6,7 @@ import gzip
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ def _backend(
 
 
 @contextmanager
-def git_server(root: Path) -> Iterator[GitServer]:
+def git_server(root: Path, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[GitServer]:
     """Serve the repositories under `root`, to read and to push."""
     server = GitServer(root)
 
@@ -121,7 +122,7 @@ def git_server(root: Path) -> Iterator[GitServer]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             return
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http = ThreadingHTTPServer((host, port), Handler)
     http.daemon_threads = True
     server.url = f"http://127.0.0.1:{http.server_address[1]}"
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -133,3 +134,9 @@ def git_server(root: Path) -> Iterator[GitServer]:
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+if __name__ == "__main__":
+    # usage: python -m tests.support.githttp ROOT HOST PORT
+    with git_server(Path(sys.argv[1]), host=sys.argv[2], port=int(sys.argv[3])):
+        threading.Event().wait()
