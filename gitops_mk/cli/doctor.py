@@ -7,27 +7,36 @@ from pathlib import Path
 import click
 
 from gitops_mk.cli import output
-from gitops_mk.cli.options import json_option, license_option, repo_options
+from gitops_mk.cli.options import cluster_options, json_option, license_option, repo_options
 from gitops_mk.errors import EXIT_FAILED, MkError
 
 
 @click.command(epilog="Example: mk doctor --repo ~/gitops")
 @repo_options
+@cluster_options
 @license_option
 @json_option
 def doctor(
-    repo: Path | None, forge: str | None, base_branch: str | None, license_path: Path | None, as_json: bool
+    repo: Path | None,
+    forge: str | None,
+    base_branch: str | None,
+    kubeconfig: str | None,
+    context: str | None,
+    license_path: Path | None,
+    as_json: bool,
 ) -> int:
     """Say what is missing and how to mend it; exit 0 when nothing is that proposing and verifying need."""
     from gitops_mk.config import Access
-    from gitops_mk.wiring import make_tools, open_workplace
+    from gitops_mk.controller.examine import examine_cluster
+    from gitops_mk.wiring import find_cluster, home_of, make_tools, open_workplace
 
     lines: list[dict[str, object]] = []
 
     def note(name: str, ok: bool, text: str, hint: str | None = None, *, needed: bool = True) -> None:
         lines.append({"check": name, "ok": ok, "needed": needed, "detail": text, "hint": hint})
 
-    tools = make_tools()
+    cluster = find_cluster(kubeconfig, context)
+    tools = make_tools(cluster)
     try:
         note("kustomize", True, tools.builder.version())
     except MkError as exc:
@@ -74,6 +83,8 @@ def doctor(
                         "name the overlay that is synced itself, if they should stay as they are",
                         needed=False,
                     )
+            for found in examine_cluster(cluster, home_of(place, tools)):
+                note(found.name, found.ok, found.detail, found.hint, needed=found.needed)
             for reading in place.kill_switch.read():
                 note(f"kill switch, {reading.source}", not reading.active, reading.detail, needed=False)
             status = place.license_status()

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gitops_mk.core import yamldocs
+from gitops_mk.core.checks.facts import document_knobs
 from gitops_mk.core.documents import parse_yaml
 from gitops_mk.core.kustomization import NAMES, closure
-from gitops_mk.core.places import knobs_at
 from gitops_mk.errors import InputError, ManifestError
 from gitops_mk.model.settings import CONFIG_PATH, RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import API_VERSIONS
@@ -97,8 +97,7 @@ def _workload(document: yamldocs.Leaves, overlay: str) -> WorkloadSettings | Non
     ident = document.id.whole
     if API_VERSIONS.get(ident.kind) != ident.api_version:
         return None
-    texts = {path: leaf.text for path, leaf in document.leaves.items()}
-    if not knobs_at(ident.kind, texts):
+    if not document_knobs(document):
         return None
     fields = {"namespace": ident.namespace, "name": ident.name, "kind": ident.kind, "overlay": overlay}
     return WorkloadSettings.parse(fields, what="its identity")

@@ -126,17 +126,26 @@ class Facts:
         """The workload's data-parallel workers, as the base has it."""
         if self.workload is None or self.passport is None:
             return 1
-        return world_size(self.workload, self.passport, self.base_build)
+        try:
+            return world_size(self.workload, self.passport, self.base_build)
+        except InputError:
+            return 1
 
     @cached_property
     def base_knobs(self) -> dict[str, int]:
-        """The workload's knobs as the base builds them."""
-        return built_knobs(self.base_build, self.workload.ref if self.workload else None)
+        """The workload's knobs as the base builds them; none where that can't be read, which step 6 says."""
+        return self._knobs(self.base_build)
 
     @cached_property
     def head_knobs(self) -> dict[str, int]:
-        """The workload's knobs as the merged tree builds them."""
-        return built_knobs(self.head_build, self.workload.ref if self.workload else None)
+        """The workload's knobs as the merged tree builds them; none where that can't be read."""
+        return self._knobs(self.head_build)
+
+    def _knobs(self, build: str | None) -> dict[str, int]:
+        try:
+            return built_knobs(build, self.workload.ref if self.workload else None)
+        except InputError:
+            return {}
 
 
 def built_knobs(build: str | None, ref: WorkloadRef | None) -> dict[str, int]:
@@ -149,10 +158,16 @@ def built_knobs(build: str | None, ref: WorkloadRef | None) -> dict[str, int]:
     leaves = yamldocs.find_document(build, ref.api_version, ref.kind, ref.namespace, ref.name)
     if leaves is None:
         return {}
+    return document_knobs(leaves)
+
+
+def document_knobs(leaves: yamldocs.Leaves) -> dict[str, int]:
+    """The knobs of one built object. Raises InputError for an annotation that is no text."""
+    kind = leaves.id.kind
     texts: dict[places.Path, str] = {}
-    for place in places.carriers(ref.kind, leaves.leaves):
+    for place in places.carriers(kind, leaves.leaves):
         texts |= {(*place, key): text for key, text in yamldocs.annotations_of(leaves, place).items()}
-    return places.knobs_at(ref.kind, texts)
+    return places.knobs_at(kind, texts)
 
 
 def planned_places(plan: Plan) -> tuple[places.Path, ...]:
