@@ -128,7 +128,9 @@ def run(argv: Sequence[str], root: Path, *, timeout_s: float, max_output: int) -
         out = _Reader(process.stdout, max_output, on_full=lambda: _kill(process))
         err = _Reader(process.stderr, _MAX_STDERR, on_full=lambda: None)
         try:
-            process.wait(timeout_s)
+            # Its output ends when it does, and is told at once; `wait` with a limit looks only every 50 ms.
+            out.join(timeout_s)
+            process.wait(0 if out.is_alive() else timeout_s)
         except subprocess.TimeoutExpired:
             raise ManifestError(f"{argv[0]} took longer than {timeout_s:g} s", retryable=True) from None
         finally:

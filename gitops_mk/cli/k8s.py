@@ -9,7 +9,7 @@ import click
 from gitops_mk.cli import output
 from gitops_mk.cli.files import read_beside, read_file
 from gitops_mk.cli.options import PATH, cluster_options, json_option, license_option, out_option, repo_options
-from gitops_mk.errors import EXIT_FAILED
+from gitops_mk.errors import EXIT_FAILED, InputError
 
 plan_option = click.option("--plan", "plan_path", type=PATH, required=True, help="A k8s_plan.json.")
 
@@ -82,6 +82,8 @@ def verify_plan(plan_path: Path, kubeconfig: str | None, context: str | None, ou
     items = read_items(text, what=str(plan_path))
     beside = read_beside(plan_path, RECORDS_FILE)
     records = read_records(text, beside, what=str(plan_path)) if beside is not None else ()
+    if kubeconfig is not None and not Path(kubeconfig).is_file():
+        raise InputError(f"{kubeconfig}: no such kubeconfig", hint="name one with --kubeconfig, or set KUBECONFIG")
     cluster = open_cluster(kubeconfig, context)
     artifacts = FolderStore(out)
     artifacts.explain("k8s_verify_start", {"plan": str(plan_path), "items": len(items)}, at=started)
@@ -95,7 +97,8 @@ def verify_plan(plan_path: Path, kubeconfig: str | None, context: str | None, ou
         output.print_json(payload)
     else:
         said = "ok" if payload["ok"] else f"not ok: {blocker['kind']}: {blocker['detail']}"
-        output.say(f"{len(items)} items against context {cluster.context}: {said}; report {path}", ok=payload["ok"])
+        context = payload["checks"]["current_context"] or "none"
+        output.say(f"{len(items)} items against context {context}: {said}; report {path}", ok=payload["ok"])
     return 0 if payload["ok"] else EXIT_FAILED
 
 

@@ -11,7 +11,7 @@ from gitops_mk.core.dryrun import Compared, compare, unplanned
 from gitops_mk.core.live import foreign_owner, live_knobs
 from gitops_mk.core.refusals import GITOPS_MANAGERS
 from gitops_mk.core.seen import seen_of
-from gitops_mk.errors import ClusterError
+from gitops_mk.errors import ClusterError, ConfigError
 from gitops_mk.model.cluster import ClusterSeen, ClusterWord, DryRun, Refusal
 from gitops_mk.model.gate import VerifyOutcome
 from gitops_mk.model.plan import Plan, PlanItem, knob_patch
@@ -26,13 +26,15 @@ _PLACES = (("metadata", "annotations"), ("spec", "template", "metadata", "annota
 def verify_items(cluster: Cluster, items: Sequence[PlanItem], records: Sequence[Plan]) -> dict[str, Any]:
     """The body of `k8s_verify_latest.json` for a plan. Each item is tried as it is, on the live object it would change.
 
-    `records` are the decision records beside the plan, which say what each knob was planned from. Never raises ClusterError.
+    `records` are the decision records beside the plan, which say what each knob was planned from. Never raises ClusterError, nor
+    ConfigError where there is no usable kubeconfig: that is a cluster that can't be reached, too.
     """
-    error = ""
+    error, version, context, server = "", None, None, None
     try:
-        version: str | None = cluster.version()
-    except ClusterError as exc:
-        version, error = None, exc.message
+        context, server = cluster.context, cluster.server
+        version = cluster.version()
+    except (ClusterError, ConfigError) as exc:
+        error = exc.message
     by_ref = {record.workload: record for record in records}
     told, blocker = [], None
     if error:
@@ -48,11 +50,11 @@ def verify_items(cluster: Cluster, items: Sequence[PlanItem], records: Sequence[
     return {
         "ok": blocker is None,
         "verify_ok": blocker is None,
-        "cluster": cluster.context,
-        "checks": {"cluster_reachable": not error, "current_context": cluster.context, "items": told},
+        "cluster": context or "not consulted",
+        "checks": {"cluster_reachable": not error, "current_context": context, "items": told},
         "verify_blocker": blocker,
         "diagnostics": {
-            "server": cluster.server,
+            "server": server,
             "server_version": version,
             "items": len(items),
             "plan_digest": records[0].digest if len(records) == 1 else None,

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from gitops_mk.core.yamltree import Document, YamlLimits, read_stream
@@ -109,12 +110,19 @@ def dotted(path: Path) -> str:
 
 
 def split_documents(text: str) -> list[str]:
-    """The documents of a build as text, without their markers; blank ones are left out."""
-    return [part for part in (p.strip("\r\n") for p in _MARKER.split(text)) if part.strip()]
+    """The documents of a build as text, without their markers; blank ones are left out.
+
+    Each keeps its end: the line breaks there belong to a block scalar that stands last (YAML 1.2.2, 8.1.1.2).
+    """
+    return [part for part in (p.lstrip("\r\n") for p in _MARKER.split(text)) if part.strip()]
 
 
+@lru_cache(maxsize=128)
 def parse_document(text: str, *, what: str = "built document") -> Leaves | None:
-    """Flatten one document; None for one that holds only comments. Raises InputError for anything but one mapping."""
+    """Flatten one document; None for one that holds only comments. Raises InputError for anything but one mapping.
+
+    Remembered by its text: several steps of verify look at the same few documents.
+    """
     documents = read_stream(text, what=what, limits=DOCUMENT_LIMITS).documents
     if len(documents) > 1:
         raise InputError(f"{what}: {len(documents)} YAML documents, expected one")
@@ -146,7 +154,7 @@ def find_document(text: str, api_version: str, kind: str, namespace: str | None,
 def document_text(text: str, api_version: str, kind: str, namespace: str | None, name: str) -> str | None:
     """The same document as it is written. Raises InputError when two documents have that identity."""
     found = _matching(text, api_version, kind, namespace, name)
-    return found[0][0] + "\n" if found else None
+    return found[0][0] if found else None
 
 
 def _matching(text: str, api_version: str, kind: str, namespace: str | None, name: str) -> list[tuple[str, Leaves]]:

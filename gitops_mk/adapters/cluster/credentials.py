@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gitops_mk.adapters.cluster.plain_config import Plain, read_plain
 from gitops_mk.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def connect(*, kubeconfig: str | None = None, context: str | None = None) -> Con
     if kubeconfig and not kubeconfig_paths(kubeconfig):
         raise ConfigError(f"{kubeconfig}: no such kubeconfig", hint="name one with --kubeconfig, or set KUBECONFIG")
     paths = kubeconfig_paths(kubeconfig)
+    plain = read_plain(paths[0], context) if len(paths) == 1 else None
+    if plain is not None:
+        return Connection(plain.server, plain.context, _plain_pool(plain), plain.headers)
     from kubernetes.client.configuration import Configuration
     from kubernetes.config.config_exception import ConfigException
 
@@ -133,6 +137,16 @@ def _refuse_programs(user: Mapping[str, Any], path: str) -> None:
                 f"{path}: its user gets a token from a program (`{key}`), which is not run unasked",
                 hint=f"set {ALLOW_EXEC}=1 if you trust that kubeconfig, or use a token: kubectl create token ACCOUNT",
             )
+
+
+def _plain_pool(plain: Plain) -> urllib3.PoolManager:
+    import urllib3
+
+    named: dict[str, Any] = {}
+    if plain.server_name is not None:
+        named = {"server_hostname": plain.server_name, "assert_hostname": plain.server_name}
+    timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
+    return urllib3.PoolManager(maxsize=16, retries=False, timeout=timeout, ssl_context=plain.tls, **named)
 
 
 def _pool(settings: Any) -> urllib3.PoolManager:
