@@ -14,6 +14,14 @@ CONTAINER_ANNOTATION: Final = "modekeeper.dev/container"
 # NVIDIA's feature discovery, GKE, EKS: the first that a node has names its GPU model.
 GPU_LABELS: Final = ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator", "k8s.amazonaws.com/accelerator")
 
+# What makes jobs of several roles labels their pods, as their controllers document it: JobSet (which TrainJob makes one of,
+# under its own name), the training operator, KubeRay.
+_JOB_LABELS: Final = {
+    "JobSet": "jobset.sigs.k8s.io/jobset-name",
+    "TrainJob": "jobset.sigs.k8s.io/jobset-name",
+    "PyTorchJob": "training.kubeflow.org/job-name",
+    "RayJob": "ray.io/cluster",
+}
 _OPERATORS: Final = {"In": "{key} in ({values})", "NotIn": "{key} notin ({values})", "Exists": "{key}"}
 
 
@@ -73,6 +81,8 @@ def pod_template(source: LiveObject) -> LiveObject:
 
 def selector_text(workload: LiveObject) -> str:
     """The label selector of a workload's pods as a query has it. Raises InputError for a workload without one."""
+    if str(workload.get("kind")) in _JOB_LABELS:
+        return _job_selector(workload)
     selector = _part(_part(workload, "spec"), "selector")
     terms = [f"{key}={value}" for key, value in sorted(_part(selector, "matchLabels").items())]
     for term in selector.get("matchExpressions") or ():
@@ -87,8 +97,24 @@ def selector_text(workload: LiveObject) -> str:
     return ",".join(terms)
 
 
+def _job_selector(workload: LiveObject) -> str:
+    kind = str(workload.get("kind"))
+    name = _part(workload, "metadata").get("name")
+    if kind == "RayJob":
+        # Its pods are those of the cluster that KubeRay made for it.
+        name = _part(workload, "status").get("rayClusterName")
+        if not name:
+            raise InputError(
+                "the RayJob has no cluster yet: its status names none", hint="wait until KubeRay has started it"
+            )
+    return f"{_JOB_LABELS[kind]}={name}"
+
+
 def owned(pods: Iterable[LiveObject], workload: LiveObject, ref: WorkloadRef) -> list[LiveObject]:
     """Those of the pods that the workload controls; a Deployment does so by its ReplicaSets, whose names begin with its own."""
+    if not ref.templated:
+        # Their pods belong to Jobs or clusters in between, and carry the label of the whole.
+        return list(pods)
     uid = _part(workload, "metadata").get("uid")
 
     def is_owner(owner: LiveObject) -> bool:

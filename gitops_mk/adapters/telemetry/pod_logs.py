@@ -165,7 +165,8 @@ class PodLogSource:
                     hint=f"kubectl get {ref.kind.lower()} -n {ref.namespace} lists what there is",
                 )
             self._workload = found
-            self._choose(found)
+            if ref.templated:
+                self._choose(found)
             return self._list()
         except ClusterError as exc:
             raise TelemetryError(exc.message, hint=exc.hint, retryable=exc.retryable) from exc

@@ -159,3 +159,24 @@ def test_machines() -> None:
     )
     assert on("cpu", "unknown") == Environment(nodes_seen=("cpu", "unknown"), unstable=True)
     assert on() == Environment()
+
+
+@pytest.mark.parametrize(
+    ("kind", "selector"),
+    [
+        ("JobSet", "jobset.sigs.k8s.io/jobset-name=train"),
+        ("TrainJob", "jobset.sigs.k8s.io/jobset-name=train"),
+        ("PyTorchJob", "training.kubeflow.org/job-name=train"),
+        ("RayJob", "ray.io/cluster=train-x7"),
+    ],
+)
+def test_jobs_of_several_roles_label_their_pods(kind: str, selector: str) -> None:
+    live = {"kind": kind, "metadata": {"name": "train"}, "status": {"rayClusterName": "train-x7"}}
+    assert selector_text(live) == selector
+    pods = [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]
+    assert owned(pods, live, WorkloadRef.model_validate({"namespace": "ml", "kind": kind, "name": "train"})) == pods
+
+
+def test_a_ray_job_without_a_cluster_has_no_pods_yet() -> None:
+    with pytest.raises(InputError, match="no cluster yet"):
+        selector_text({"kind": "RayJob", "metadata": {"name": "train"}, "status": {}})
