@@ -7,7 +7,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,8 @@ from gitops_mk.config import Access
 from gitops_mk.controller.inventory import Inventory, take_inventory
 from gitops_mk.controller.reconcile import Desk
 from gitops_mk.controller.serve import STUCK_S, Controller, Fence, View, controller_payload, fenced
-from gitops_mk.errors import EXIT_FAILED, ConfigError
+from gitops_mk.controller.stoppable import StoppableSource
+from gitops_mk.errors import EXIT_FAILED, ConfigError, MkError
 from gitops_mk.model.canonical import dumps_pretty
 from gitops_mk.model.report import report
 from gitops_mk.wiring import home_of, make_tools, open_cluster, open_workplace, telemetry_of
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 # A pod is killed 15 s after SIGTERM (terminationGracePeriodSeconds); done before that, come what may.
 GRACE_S = 9.0
+REPORT_S = 10.0
 REPORT = "controller_latest.json"
 
 
@@ -61,13 +64,15 @@ def run_controller(options: ControllerOptions) -> tuple[int, dict[str, object]]:
     Raises MkError for what keeps it from starting.
     """
     cluster = open_cluster(options.kubeconfig, options.context)
+    # A kubeconfig that can't be used ends it here, and not in some thread.
+    _ = cluster.context
     tools = make_tools(cluster)
     journal = StderrJournal(tools.clock.now)
     metrics = Metrics(lambda: cluster.calls)
     stopping = threading.Event()
     store = FolderStore(options.out, history=False)
     lease = None if options.once else _lease(options, cluster)
-    with open_workplace(options.access, tools, writes=True) as place:
+    with _Signals(stopping, journal), open_workplace(options.access, tools, writes=True) as place:
         desk = Desk(
             place=fenced(place, Fence(lease, stopping)),
             tools=tools,
@@ -76,7 +81,7 @@ def run_controller(options: ControllerOptions) -> tuple[int, dict[str, object]]:
                 cluster, tell=lambda text: journal.log("event_failed", level="warning", message=text)
             ),
             journal=journal,
-            source_of=_sources(cluster, options),
+            source_of=_sources(cluster, options, stopping),
             artifacts_of=lambda found: FolderStore(
                 options.out / found.ref.namespace / f"{found.ref.kind.lower()}-{found.ref.name}", history=False
             ),
@@ -84,8 +89,9 @@ def run_controller(options: ControllerOptions) -> tuple[int, dict[str, object]]:
         )
         controller = Controller(desk, interval_s=options.interval_s, election=lease, stopping=stopping)
         if options.once:
-            inventory = take_inventory(cluster, home_of(place, tools))
-            code = controller.once(inventory)
+            home = home_of(place, tools)
+            inventory = take_inventory(cluster, home)
+            code = controller.once(inventory, home.settings)
             return code, _report(controller, inventory, cluster, tools, store)
         return _serve(controller, cluster, place, tools, metrics, journal, options, lease, stopping, store)
 
@@ -105,8 +111,9 @@ def _serve(
     def tell(text: str) -> None:
         journal.log("cluster_trouble", level="warning", message=text)
 
-    with _Signals(stopping, journal):
-        health = None
+    controller.status.beat = tools.clock.monotonic()
+    health = None
+    try:
         if options.listen is not None:
             health = HealthServer(
                 options.listen,
@@ -115,52 +122,62 @@ def _serve(
                 metrics=metrics.text,
             )
             journal.log("listening", port=health.port)
-        election = None
         if lease is not None:
-            election = threading.Thread(target=lease.run, kwargs={"tell": tell}, name="lease", daemon=True)
-            election.start()
-        controller.status.beat = tools.clock.monotonic()
-        inventory = Inventory(())
-        try:
-            code: int | None = None
-            while code is None:
-                view_stop = threading.Event()
-                view = View(cluster, home_of(place, tools), changed=lambda: None, tell=tell)
-                reporter = threading.Thread(
-                    target=_keep_reporting,
-                    args=(controller, view, cluster, tools, store, view_stop, options.interval_s),
-                    name="reports",
-                    daemon=True,
-                )
-                view.start(view_stop)
-                reporter.start()
-                try:
-                    code = controller.run(view)
-                finally:
-                    view_stop.set()
-                inventory = view.inventory()
-            return code, _report(controller, inventory, cluster, tools, store)
-        finally:
-            stopping.set()
-            if lease is not None:
-                lease.stop()
-            if health is not None:
-                health.close()
-            journal.log("stopped")
+            threading.Thread(target=lease.run, kwargs={"tell": tell}, name="lease", daemon=True).start()
+        code: int | None = None
+        while code is None:
+            view = View(cluster, home_of(place, tools), tell=tell)
+            with _watching(view), _reporting(controller, view, cluster, tools, store, journal, options.interval_s):
+                code = controller.run(view)
+        return code, _report(controller, view.inventory(), cluster, tools, store)
+    finally:
+        stopping.set()
+        if lease is not None:
+            lease.stop()
+        if health is not None:
+            health.close()
+        journal.log("stopped")
 
 
-def _keep_reporting(
+@contextmanager
+def _watching(view: View) -> Iterator[None]:
+    """The view kept up to date. Its threads end by themselves: each waits for its server."""
+    over = threading.Event()
+    view.start(over)
+    try:
+        yield
+    finally:
+        over.set()
+
+
+@contextmanager
+def _reporting(
     controller: Controller,
     view: View,
     cluster: HttpCluster,
     tools: Tools,
     store: FolderStore,
-    stop: threading.Event,
+    journal: StderrJournal,
     interval_s: float,
-) -> None:
+) -> Iterator[None]:
     """`controller_latest.json`, as often as workloads are looked at, so that a person can look in."""
-    while not stop.wait(min(interval_s, 10.0)):
-        _report(controller, view.inventory(), cluster, tools, store)
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(min(interval_s, REPORT_S)):
+            try:
+                _report(controller, view.inventory(), cluster, tools, store)
+            except MkError as exc:
+                journal.log("report_failed", level="error", message=exc.message)
+
+    thread = threading.Thread(target=keep, name="reports", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        # What it is about to write is older than the last report.
+        over.set()
+        thread.join()
 
 
 def _report(
@@ -174,14 +191,16 @@ def _report(
     return payload
 
 
-def _sources(cluster: HttpCluster, options: ControllerOptions) -> Callable[[Found, datetime | None], TelemetrySource]:
+def _sources(
+    cluster: HttpCluster, options: ControllerOptions, stopping: threading.Event
+) -> Callable[[Found, datetime | None], TelemetrySource]:
     def open_one(found: Found, since: datetime | None) -> TelemetrySource:
         window = options.window_s
         if since is not None:
             window = min(window, max(1.0, (datetime.now(UTC) - since).total_seconds()))
         if found.settings is None:
             raise ConfigError(f"{found.ref} is not configured")
-        return telemetry_of(cluster, found.settings, window_s=window)
+        return StoppableSource(telemetry_of(cluster, found.settings, window_s=window), stopping)
 
     return open_one
 
@@ -204,27 +223,49 @@ def _hanging(controller: Controller, tools: Tools) -> str | None:
 
 
 class _Signals:
-    """SIGTERM and SIGINT ask to stop; what has not stopped after the grace is ended."""
+    """SIGTERM and SIGINT ask to stop; what has not stopped after the grace is ended.
+
+    Python's own handlers run in the midst of whatever the main thread does, which may hold the very lock that an Event or the
+    journal needs, or be waiting in C. So they do nothing; a thread of its own reads what signal.set_wakeup_fd tells.
+    """
 
     def __init__(self, stopping: threading.Event, journal: StderrJournal) -> None:
         self._stopping = stopping
         self._journal = journal
+        self._over = threading.Event()
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._stop)
+            self._before[number] = signal.signal(number, lambda *_: None)
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(self._wakeup)
+        self._over.set()
+        self._writer.close()
 
-    def _stop(self, number: int, _: object) -> None:
+    def _listen(self) -> None:
+        with self._reader:
+            while told := self._reader.recv(1):
+                if told[0] in self._before:
+                    break
+            else:
+                return
         self._stopping.set()
-        self._journal.log("stopping", signal=signal.Signals(number).name)
-        watchdog = threading.Timer(GRACE_S, os._exit, args=(EXIT_FAILED,))
-        watchdog.daemon = True
-        watchdog.start()
+        # Before anything is said: stderr may be what hangs.
+        threading.Thread(target=self._end, name="grace", daemon=True).start()
+        self._journal.log("stopping", signal=signal.Signals(told[0]).name)
+
+    def _end(self) -> None:
+        if not self._over.wait(GRACE_S):
+            # Something outside does not answer. Nothing was written since the signal, and nothing half; the Lease runs out.
+            os._exit(EXIT_FAILED)
 
 
 def with_url(access: Access, repo: str) -> Access:

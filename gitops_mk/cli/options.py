@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
+
+from gitops_mk.model.workload import WorkloadKind
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,7 +52,7 @@ def pod_options(function: F) -> F:
         ),
         click.option(
             "--k8s-kind",
-            type=click.Choice(["Deployment", "StatefulSet", "DaemonSet", "Job"]),
+            type=click.Choice(list(get_args(WorkloadKind))),
             default="Deployment",
             show_default=True,
             help="Kind of the workload.",

@@ -28,7 +28,7 @@ def workloads(
 ) -> None:
     """List the workloads of a cluster: where each comes from, its knobs, and why it is left alone where it is."""
     from gitops_mk.config import Access
-    from gitops_mk.controller.inventory import take_inventory
+    from gitops_mk.controller.inventory import confirmed, take_inventory
     from gitops_mk.wiring import home_of, make_tools, open_cluster, open_workplace
 
     cluster = open_cluster(kubeconfig, context)
@@ -38,6 +38,8 @@ def workloads(
         home = home_of(place, tools)
         with output.progress("asking the cluster"):
             inventory = take_inventory(cluster, home)
+            files = place.forge.repo.files(place.forge.base_tip())
+            inventory = confirmed(inventory, files, home.settings, tools.builder)
     rows = [_told(found) for found in inventory.found]
     if as_json:
         output.print_json({"context": cluster.context, "workloads": rows, "notes": list(inventory.notes)})

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
 
+from gitops_mk.core.objects import part
 from gitops_mk.core.refusals import conflicts
 from gitops_mk.core.yamldocs import document_text
 from gitops_mk.errors import ClusterError
@@ -17,6 +18,7 @@ from gitops_mk.ports import Cluster
 _NAME: Final = re.compile(rb"^(metadata:\n(?:  .*\n)*?  name: )(.*)$", re.MULTILINE)
 # A finished or running object of such a kind can't take a new template: its next run is tried under this name.
 NEXT_RUN: Final = "-mk-next"
+TRIES: Final = 3
 
 
 def look(cluster: Cluster, ref: WorkloadRef) -> ClusterWord:
@@ -37,10 +39,23 @@ def ask(
     word = seen or look(cluster, ref)
     if word.error or not word.can_patch or base is None or head is None or word.namespace_exists is False:
         return word
-    name = ref.name if ref.in_place else ref.name + NEXT_RUN
-    with ThreadPoolExecutor(2) as pool:
-        trials = list(pool.map(lambda text: _try(cluster, ref, name, renamed(text, name)), (base, head)))
+    # A Job's name may have 63 characters, and its pods' a few less.
+    name = ref.name if ref.in_place else ref.name[: 54 - len(NEXT_RUN)].rstrip("-.") + NEXT_RUN
+    for _ in range(TRIES):
+        with ThreadPoolExecutor(2) as pool:
+            trials = list(pool.map(lambda text: _try(cluster, ref, name, renamed(text, name)), (base, head)))
+        if _same_object(*trials):
+            break
     return replace(word, base=trials[0], head=trials[1])
+
+
+def _same_object(base: Trial, head: Trial) -> bool:
+    """True when both were tried on the object as it stood at one moment: else somebody's write in between looks like ours."""
+    answers = [trial.forced or trial.plain for trial in (base, head)]
+    versions = {
+        part(answer.body, "metadata").get("resourceVersion") for answer in answers if answer is not None and answer.ok
+    }
+    return len(versions) <= 1
 
 
 def built_documents(

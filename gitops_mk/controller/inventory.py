@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
+from gitops_mk.core.enrolment import LABEL_ENABLED, is_enrolled
 from gitops_mk.core.inventory import SELECTOR, Found, Home, find, missing, namespaces_of, trim
+from gitops_mk.core.live import NotNow
 from gitops_mk.core.source import SyncObjects, by_name
-from gitops_mk.errors import ClusterError
+from gitops_mk.errors import ClusterError, MkError
 from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.settings import RepoSettings
+from gitops_mk.model.verdict import Reason
 from gitops_mk.model.workload import API_VERSIONS
-from gitops_mk.ports import Cluster
+from gitops_mk.ports import Cluster, ManifestBuilder
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,37 @@ def take_inventory(cluster: Cluster, home: Home) -> Inventory:
             if judged is not None:
                 found.append(judged)
     return Inventory((*found, *missing(home.settings, found)), tuple(notes))
+
+
+def unenrolled(
+    found: Found, files: Mapping[str, bytes], settings: RepoSettings, builder: ManifestBuilder
+) -> NotNow | None:
+    """Why a workload that is ready is left alone all the same: only its live object has the label. None where Git agrees.
+
+    `files` and `settings` are those of the base branch. Raises ManifestError and InputError.
+    """
+    if found.not_now is not None or found.settings is None or settings.workload(found.ref) is not None:
+        return None
+    overlay = found.settings.overlay
+    if is_enrolled(settings, found.ref, builder.build(files, overlay)):
+        return None
+    said = f'{overlay!r} on the base branch does not build it with the label {LABEL_ENABLED}: "true"'
+    return NotNow(Reason.NOT_ENABLED, f"{said}; one on the live object alone enrols nothing")
+
+
+def confirmed(
+    inventory: Inventory, files: Mapping[str, bytes], settings: RepoSettings, builder: ManifestBuilder
+) -> Inventory:
+    """The inventory held against the base branch: what Git does not enrol, or can't be built, is not ready."""
+
+    def judged(found: Found) -> Found:
+        try:
+            not_now = unenrolled(found, files, settings, builder)
+        except MkError as exc:
+            not_now = NotNow(Reason.BUILD_FAILED, exc.message)
+        return found if not_now is None else replace(found, not_now=not_now)
+
+    return replace(inventory, found=tuple(map(judged, inventory.found)))
 
 
 def sync_objects(cluster: Cluster, notes: list[str]) -> SyncObjects:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from gitops_mk.controller.inventory import unenrolled
 from gitops_mk.controller.loop import LoopResult, Target, run_once
-from gitops_mk.controller.state import policy_of
+from gitops_mk.controller.state import check_base_branch, policy_of
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.checks.facts import built_knobs
 from gitops_mk.core.inventory import Found
@@ -17,6 +18,7 @@ from gitops_mk.core.planner import Options
 from gitops_mk.core.policy import Policy
 from gitops_mk.core.source import Source, at_revision
 from gitops_mk.model.change import ROLLOUT_CHECK, AppliedChange, Check, PullRequest
+from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.signal import Observation
 from gitops_mk.model.telemetry import Window
 from gitops_mk.model.times import format_time, parse_time
@@ -24,12 +26,17 @@ from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import Announcer, ArtifactStore, Forge, Journal, Meter, TelemetrySource
 
 LEFT_ALONE = "left alone"
+WAITING = "waiting"
 
 
 @dataclass
 class Memory:
-    """What the last reconciles of a workload saw: stable ones in a row, and the window, so that old news counts once."""
+    """What the last reconciles of a workload saw: stable ones in a row, and the window, so that old news counts once.
 
+    `uid`: of the live object it is about.
+    """
+
+    uid: str = ""
     stable_intervals: int = 0
     window: Window | None = None
 
@@ -63,14 +70,16 @@ class Snapshot:
 
     @classmethod
     def take(cls, place: Workplace, tools: Tools) -> Snapshot:
-        """What stands now; `applied` is the newest change of each workload."""
+        """What stands now; `applied` is the newest change of each workload. Raises MkError."""
         forge = place.forge
         base = forge.base_tip()
         files = dict(forge.repo.files(base))
+        policy = policy_of(files, tools.built_in)
+        check_base_branch(policy.settings, forge.base_branch)
         return cls(
             base=base,
             files=files,
-            policy=policy_of(files, tools.built_in),
+            policy=policy,
             prs=forge.list_prs(),
             applied={change.workload: change for change in forge.applied()},
         )
@@ -96,12 +105,15 @@ def reconcile(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> R
         reason = found.not_now.reason if found.not_now else Reason.NOT_ENABLED
         message = found.not_now.message if found.not_now else "no configuration of this repository is about it"
         return Result(LEFT_ALONE, reason, message)
-    waiting = _settle_rollout(found, snapshot, desk)
+    alone = unenrolled(found, snapshot.files, snapshot.policy.settings, desk.tools.builder)
+    if alone is not None:
+        return Result(LEFT_ALONE, alone.reason, alone.message)
+    drifted = _drift(found, found.settings, snapshot, desk)
+    waiting = _settle_rollout(found, snapshot, desk, drifted)
     if waiting is not None:
         return waiting
-    drifted = _drift(found, snapshot, desk)
     if drifted is not None:
-        return drifted
+        return Result(LEFT_ALONE, Reason.OUT_OF_SYNC, drifted)
     target = Target(
         workload=found.settings,
         policy=snapshot.policy,
@@ -124,7 +136,7 @@ def reconcile(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> R
     return _told(found, result, desk)
 
 
-def _settle_rollout(found: Found, snapshot: Snapshot, desk: Desk) -> Result | None:
+def _settle_rollout(found: Found, snapshot: Snapshot, desk: Desk, drifted: str | None) -> Result | None:
     """A merge counts once the cluster runs it: its very revision is synced and rolled out. Until then nothing is planned."""
     change = snapshot.applied.get(found.ref.key)
     if change is None:
@@ -132,9 +144,13 @@ def _settle_rollout(found: Found, snapshot: Snapshot, desk: Desk) -> Result | No
     pr = next((pr for pr in snapshot.prs if pr.merge_sha == change.commit), None)
     if pr is None or pr.newest_check(ROLLOUT_CHECK, change.commit) is not None:
         return None
-    if not _runs(found, change, snapshot, desk.place.forge):
+    if not _synced(found, change, snapshot, desk.place.forge):
         message = f"#{pr.number} was merged as {change.commit[:12]}, which is not synced yet"
-        return Result("waiting", Reason.OUT_OF_SYNC, message)
+        return Result(WAITING, Reason.OUT_OF_SYNC, message)
+    if drifted is not None:
+        # What syncs it says so before the workload itself is seen to have changed: two watches come in any order. Where
+        # no sync tool tells a revision, the values are the only witness.
+        return Result(WAITING, Reason.OUT_OF_SYNC, f"#{pr.number} was merged, and is not seen to run yet: {drifted}")
     now = desk.tools.clock.now()
     check = Check(
         name=ROLLOUT_CHECK,
@@ -156,26 +172,21 @@ def _settle_rollout(found: Found, snapshot: Snapshot, desk: Desk) -> Result | No
     return Result("rolled out", None, f"#{pr.number} runs since {check.at}", wrote=True)
 
 
-def _runs(found: Found, change: AppliedChange, snapshot: Snapshot, forge: Forge) -> bool:
-    if isinstance(found.source, Source):
-        later = forge.repo.log(snapshot.base, exclude=change.commit)
-        return at_revision(found.source, change.commit, frozenset(commit.sha for commit in later))
-    # No sync tool tells a revision: the values on the live object are the witness.
-    return all(found.knobs.get(knob) == after for knob, (_, after) in change.changes.items())
+def _synced(found: Found, change: AppliedChange, snapshot: Snapshot, forge: Forge) -> bool:
+    if not isinstance(found.source, Source):
+        return True
+    later = forge.repo.log(snapshot.base, exclude=change.commit)
+    return at_revision(found.source, change.commit, frozenset(commit.sha for commit in later))
 
 
-def _drift(found: Found, snapshot: Snapshot, desk: Desk) -> Result | None:
+def _drift(found: Found, settings: WorkloadSettings, snapshot: Snapshot, desk: Desk) -> str | None:
     """Live values that are not Git's: somebody turned a knob by hand, or a sync is still to come."""
-    settings = found.settings
-    if settings is None:
-        return None
     built = built_knobs(desk.tools.builder.build(snapshot.files, settings.overlay), found.ref)
     differing = sorted(knob for knob, value in built.items() if found.knobs.get(knob) != value)
-    if not built or not differing:
+    if not differing:
         return None
     knob = differing[0]
-    message = f"{knob} runs at {found.knobs.get(knob)}, {settings.overlay!r} on the base builds {built[knob]}"
-    return Result(LEFT_ALONE, Reason.OUT_OF_SYNC, message)
+    return f"{knob} runs at {found.knobs.get(knob)}, {settings.overlay!r} on the base builds {built[knob]}"
 
 
 def _running_since(found: Found, snapshot: Snapshot) -> datetime | None:

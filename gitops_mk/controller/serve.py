@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,11 +16,14 @@ from gitops_mk.controller.reconcile import LEFT_ALONE, Desk, Memory, Result, Sna
 from gitops_mk.controller.tools import Workplace
 from gitops_mk.controller.watcher import Watcher
 from gitops_mk.core.inventory import Found, Home, find, missing
+from gitops_mk.core.live import NotNow
+from gitops_mk.core.objects import part
 from gitops_mk.core.source import SyncObjects, by_name
 from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED, MkError
+from gitops_mk.model.change import PullRequest
 from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.settings import RepoSettings
-from gitops_mk.model.times import format_time
+from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import Cluster, Election
 
 SYNC_KINDS = ("Application", "Kustomization", "GitRepository")
@@ -33,10 +37,16 @@ class Status:
     """How the controller stands, for probes and reports."""
 
     beat: float = 0.0
-    trouble: str | None = "starting"
+    cluster_trouble: str | None = "starting"
+    forge_trouble: str | None = None
     results: dict[str, Result] = field(default_factory=dict)
     reconciles: int = 0
     errors: int = 0
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it can't do its work now; None when it can."""
+        return self.cluster_trouble or self.forge_trouble
 
 
 class Fence:
@@ -63,18 +73,24 @@ class View:
     """The cluster as the watchers have it: workloads and what the sync tools say of them."""
 
     def __init__(
-        self, cluster: Cluster, home: Home, *, changed: Callable[[], None], tell: Callable[[str], None]
+        self,
+        cluster: Cluster,
+        home: Home,
+        *,
+        tell: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._home = home
-        self._changed = changed
-        self._dirty: set[str] = set()
-        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._deaf: frozenset[Scope] = frozenset()
         self._sync = {
-            kind: Watcher(cluster, Scope(kind, None, ""), whole=True, changed=self._sync_changed, tell=tell)
+            kind: Watcher(
+                cluster, Scope(kind, None, ""), whole=True, changed=self._mark, tell=tell, monotonic=monotonic
+            )
             for kind in SYNC_KINDS
         }
         self._workloads = [
-            Watcher(cluster, scope, whole=False, changed=self._workload_changed, tell=tell)
+            Watcher(cluster, scope, whole=False, changed=self._mark, tell=tell, monotonic=monotonic)
             for scope in scopes(home.settings)
         ]
 
@@ -91,41 +107,100 @@ class View:
 
     @property
     def unsynced(self) -> str | None:
-        """The first list that was not seen whole yet, and why."""
+        """The list that keeps all from being decided, and why: one that was not seen whole yet, or not heard of for long.
+
+        A kind of workloads that fails while others don't keeps only its own waiting.
+        """
+        failing = [watcher for watcher in self._workloads if watcher.error and not watcher.synced]
+        own = failing if len(failing) < len(self._workloads) else []
         for watcher in (*self._sync.values(), *self._workloads):
-            if not watcher.synced:
-                return f"{watcher.scope.kind} is not listed yet: {watcher.error or 'waiting'}"
+            if not watcher.synced and watcher not in own:
+                return f"{_named(watcher.scope)} is not listed yet: {watcher.error or 'waiting'}"
         return None
 
-    def take_dirty(self) -> frozenset[str]:
-        """The keys of workloads that changed since the last call; `*` when what syncs them did."""
-        with self._lock:
-            dirty, self._dirty = frozenset(self._dirty), set()
-        return dirty
+    def take_changed(self) -> bool:
+        """True when something changed since the last call."""
+        deaf = frozenset(watcher.scope for watcher in self._workloads if not watcher.synced)
+        changed = self._changed.is_set() or deaf != self._deaf
+        self._changed.clear()
+        self._deaf = deaf
+        return changed
 
     def inventory(self) -> Inventory:
         """Every workload of ours, from memory."""
         known = SyncObjects(*(by_name(self._sync[kind].objects()) for kind in SYNC_KINDS))
-        found = [
-            judged
-            for watcher in self._workloads
-            for live in watcher.objects()
-            if (judged := find(live, known, self._home)) is not None
-        ]
-        notes = tuple(watcher.error for watcher in self._workloads if watcher.error)
-        return Inventory((*found, *missing(self._home.settings, found)), notes)
+        notes = [watcher.error for watcher in (*self._sync.values(), *self._workloads) if watcher.error]
+        found: list[Found] = []
+        for watcher in self._workloads:
+            for live in watcher.objects() if watcher.synced else ():
+                try:
+                    judged = find(live, known, self._home)
+                except Exception as exc:  # noqa: BLE001 - one object that nobody thought of must not hide the others
+                    meta = part(live, "metadata")
+                    notes.append(f"{live.get('kind')} {meta.get('namespace')}/{meta.get('name')} can't be read: {exc}")
+                    continue
+                if judged is not None:
+                    found.append(judged)
+        gone = [self._unheard(item) for item in missing(self._home.settings, found)]
+        return Inventory((*found, *gone), tuple(notes))
 
-    def _workload_changed(self, live: LiveObject) -> None:
-        meta = live.get("metadata") or {}
-        self._mark(f"{meta.get('namespace')}/{str(live.get('kind')).lower()}-{meta.get('name')}")
+    def _unheard(self, item: Found) -> Found:
+        """A listed workload whose list can't be had is not therefore gone."""
+        for watcher in self._workloads:
+            if (watcher.scope.kind, watcher.scope.namespace) == (item.ref.kind, item.ref.namespace):
+                if watcher.error:
+                    return replace(item, not_now=NotNow(Reason.CLUSTER_UNREACHABLE, watcher.error))
+                break
+        return item
 
-    def _sync_changed(self, _: LiveObject) -> None:
-        self._mark("*")
+    def _mark(self, _: LiveObject) -> None:
+        self._changed.set()
 
-    def _mark(self, key: str) -> None:
-        with self._lock:
-            self._dirty.add(key)
-        self._changed()
+
+class Turn:
+    """What the workloads of one round share: one fetch and one snapshot, taken when the first of them needs it.
+
+    A forge that can't be had is not asked again for each.
+    """
+
+    def __init__(self, desk: Desk, settings: RepoSettings) -> None:
+        self.fetched = False
+        self.prs: tuple[PullRequest, ...] = ()
+        self._desk = desk
+        self._settings = settings
+        self._snapshot: Snapshot | None = None
+        self._failure: Exception | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why there is no snapshot to be had."""
+        return _message(self._failure) if self._failure is not None else None
+
+    def snapshot(self) -> Snapshot:
+        """The repository as it stands. Raises MkError."""
+        if self._failure is not None:
+            raise self._failure
+        if self._snapshot is None:
+            try:
+                if not self.fetched:
+                    self._desk.place.forge.refresh()
+                self._snapshot = Snapshot.take(self._desk.place, self._desk.tools)
+            except Exception as exc:
+                self._failure = exc
+                raise
+            self.fetched, self.prs = True, self._snapshot.prs
+        return self._snapshot
+
+    def reconfigured(self) -> bool:
+        """True when the base branch has another configuration than the one that workloads were found by."""
+        try:
+            return self.snapshot().policy.settings != self._settings
+        except Exception:  # noqa: BLE001 - told by whoever asks for the snapshot
+            return False
+
+    def spent(self) -> None:
+        """Something was written, or failed: the next looks again, at what is known by now."""
+        self._snapshot = None
 
 
 class Controller:
@@ -138,15 +213,18 @@ class Controller:
         self._election = election
         self._stopping = stopping
         self._memories: dict[str, Memory] = {}
+        self._prs: tuple[PullRequest, ...] = ()
 
-    def once(self, inventory: Inventory) -> int:
-        """Reconcile every workload once; gives the exit code."""
-        self._desk.place.forge.refresh()
-        snapshot: Snapshot | None = None
+    def once(self, inventory: Inventory, settings: RepoSettings) -> int:
+        """Reconcile every workload once; gives the exit code: 1 for errors, or when it was told to stop before the end."""
+        turn = Turn(self._desk, settings)
         for found in inventory.found:
-            snapshot, _ = self._one(found, snapshot)
+            if self._stopping.is_set():
+                break
+            self._one(found, turn)
+        self._told_by(turn)
         self.publish(inventory)
-        if self.status.errors:
+        if self.status.errors or self._stopping.is_set():
             return EXIT_FAILED
         return EXIT_BAD_INPUT if any(result.killed for result in self.status.results.values()) else 0
 
@@ -158,47 +236,39 @@ class Controller:
         clock, journal = self._desk.tools.clock, self._desk.journal
         queue = WorkQueue(self._interval_s)
         inventory: Inventory | None = None
+        seen: dict[str, object] = {}
         led = False
         checked = clock.monotonic()
         while not self._stopping.is_set():
             now = clock.monotonic()
             self.status.beat = now
-            leads = self._election is None or self._election.lead()
+            leads = self._leads()
             if led and not leads:
                 journal.log("lease_lost", level="error")
                 return EXIT_FAILED
             if leads != led:
                 journal.log("leading")
             led = leads
-            trouble = view.unsynced
-            self.status.trouble = trouble
-            if trouble is None:
-                dirty = view.take_dirty()
-                if inventory is None or dirty:
+            self.status.cluster_trouble = view.unsynced
+            if self.status.cluster_trouble is None:
+                if view.take_changed() or inventory is None:
                     inventory = view.inventory()
-                    queue.keep((found.ref.key for found in inventory.found), now)
-                    self._nudge(queue, dirty, inventory, now)
-                if leads:
-                    self._round(queue, inventory, now)
-                self.publish(inventory, leader=leads)
+                    seen = self._take_in(queue, inventory, seen, now)
+                turn = Turn(self._desk, view.settings)
+                changed = leads and self._round(queue, inventory, turn)
                 if now - checked >= self._interval_s:
+                    changed = changed or turn.reconfigured()
+                    if turn.trouble is not None:
+                        journal.log("configuration_unreadable", level="error", message=turn.trouble)
+                if turn.fetched or turn.trouble is not None:
                     checked = now
-                    if self._reconfigured(view):
-                        journal.log("configuration_changed")
-                        return None
+                self._told_by(turn)
+                self.publish(inventory, leader=leads)
+                if changed:
+                    journal.log("configuration_changed")
+                    return None
             self._stopping.wait(TICK_S)
         return 0
-
-    def _reconfigured(self, view: View) -> bool:
-        """True when the base branch has another configuration than the watchers were started for."""
-        place = self._desk.place
-        try:
-            place.forge.refresh()
-            return Snapshot.take(place, self._desk.tools).policy.settings != view.settings
-        except MkError as exc:
-            self.status.trouble = f"the base branch can't be read: {exc.message}"
-            self._desk.journal.log("configuration_unreadable", level="error", message=exc.message)
-            return False
 
     def publish(self, inventory: Inventory, *, leader: bool = True) -> None:
         """Metrics of how things stand."""
@@ -206,64 +276,78 @@ class Controller:
         states = Counter(str(pr.state) for pr in self._prs)
         self._desk.meter.state(prs=states, workloads=reasons, leader=leader)
 
-    _prs: tuple[Any, ...] = ()
+    def _leads(self) -> bool:
+        return self._election is None or self._election.lead()
 
-    def _nudge(self, queue: WorkQueue, dirty: Iterable[str], inventory: Inventory, now: float) -> None:
-        keys = set(dirty)
-        for key in {found.ref.key for found in inventory.found} if "*" in keys else keys:
-            queue.nudge(key, now)
+    def _take_in(
+        self, queue: WorkQueue, inventory: Inventory, before: Mapping[str, object], now: float
+    ) -> dict[str, object]:
+        """Queue what is there, sooner where it stands otherwise than before; a status that merely flutters is no news."""
+        seen = {found.ref.key: _standing(found) for found in inventory.found}
+        queue.keep(seen, now)
+        for key, standing in seen.items():
+            if before.get(key) != standing:
+                queue.nudge(key, now)
+        for remembered in (self._memories, self.status.results):
+            for key in remembered.keys() - seen.keys():
+                del remembered[key]
+        return seen
 
-    def _round(self, queue: WorkQueue, inventory: Inventory, now: float) -> None:
-        """Everything that is due, on one fetch; those with nothing to do cost neither that nor a call."""
+    def _round(self, queue: WorkQueue, inventory: Inventory, turn: Turn) -> bool:
+        """Everything that is due; those with nothing to do cost neither a fetch nor a call. True: the configuration changed."""
+        clock = self._desk.tools.clock
         by_key = {found.ref.key: found for found in inventory.found}
-        snapshot: Snapshot | None = None
-        fetched = False
-        for key in queue.due(now):
-            if self._stopping.is_set():
-                return
+        for key in queue.due(clock.monotonic()):
+            if self._stopping.is_set() or not self._leads():
+                return False
+            # Many workloads make a long round, which is no hanging one.
+            self.status.beat = clock.monotonic()
             found = by_key[key]
-            try:
-                if found.not_now is None and not fetched:
-                    self._desk.place.forge.refresh()
-                    fetched = True
-            except MkError as exc:
-                self.status.trouble = f"the forge can't be reached: {exc.message}"
-                self._fail(key, exc)
-                queue.failed(key, now)
-                continue
-            snapshot, ok = self._one(found, snapshot)
-            if ok:
-                queue.done(key, self._desk.tools.clock.monotonic())
+            if found.not_now is None and turn.reconfigured():
+                return True
+            if self._one(found, turn):
+                queue.done(key, clock.monotonic())
             else:
-                queue.failed(key, self._desk.tools.clock.monotonic())
+                queue.failed(key, clock.monotonic())
+        return False
 
-    def _one(self, found: Found, snapshot: Snapshot | None) -> tuple[Snapshot | None, bool]:
-        """One workload; whatever it fails with is its own. Gives the snapshot for the next, None when it must be taken anew."""
+    def _one(self, found: Found, turn: Turn) -> bool:
+        """One workload; whatever it fails with is its own. True when it went well."""
         key, clock = found.ref.key, self._desk.tools.clock
         started = clock.monotonic()
         self.status.reconciles += 1
         try:
-            if found.not_now is None and snapshot is None:
-                snapshot = Snapshot.take(self._desk.place, self._desk.tools)
-                self._prs = snapshot.prs
-            memory = self._memories.setdefault(key, Memory())
-            result = (
-                reconcile(found, snapshot, memory, self._desk)
-                if snapshot is not None
-                else Result(LEFT_ALONE, found.not_now.reason if found.not_now else None, _why(found))
-            )
+            if found.not_now is not None:
+                result = Result(LEFT_ALONE, found.not_now.reason, found.not_now.message)
+            else:
+                result = reconcile(found, turn.snapshot(), self._memory(found), self._desk)
         except StoppedError as exc:
             self._note(key, Result("stopped", None, exc.message))
-            return None, True
-        except MkError as exc:
-            self._fail(key, exc)
-            return None, False
+            return True
         except Exception as exc:  # noqa: BLE001 - one workload's defect must not end the others'
+            turn.spent()
             self._fail(key, exc)
-            return None, False
+            return False
+        if result.wrote:
+            turn.spent()
         self._desk.meter.reconciled(clock.monotonic() - started)
         self._note(key, result)
-        return (None if result.wrote else snapshot), True
+        return True
+
+    def _memory(self, found: Found) -> Memory:
+        """Of this very object: one that was made anew under the same name starts from nothing."""
+        uid = str(part(found.live, "metadata").get("uid"))
+        memory = self._memories.get(found.ref.key)
+        if memory is None or memory.uid != uid:
+            memory = self._memories[found.ref.key] = Memory(uid)
+        return memory
+
+    def _told_by(self, turn: Turn) -> None:
+        if turn.trouble is not None:
+            self.status.forge_trouble = f"the repository can't be read: {turn.trouble}"
+        elif turn.fetched:
+            self.status.forge_trouble = None
+            self._prs = turn.prs
 
     def _note(self, key: str, result: Result) -> None:
         before = self.status.results.get(key)
@@ -276,15 +360,25 @@ class Controller:
             )
 
     def _fail(self, key: str, exc: Exception) -> None:
-        message = exc.message if isinstance(exc, MkError) else f"{type(exc).__name__}: {exc}"
+        message = _message(exc)
         self.status.errors += 1
         self.status.results[key] = Result("error", None, message)
         self._desk.meter.failed()
         self._desk.journal.log("reconcile_failed", level="error", workload=key, message=message)
 
 
-def _why(found: Found) -> str:
-    return found.not_now.message if found.not_now else ""
+def _named(scope: Scope) -> str:
+    return f"{scope.kind} in {scope.namespace}" if scope.namespace else scope.kind
+
+
+def _standing(found: Found) -> object:
+    """All of a workload that a decision depends on, but its telemetry."""
+    uid = part(found.live, "metadata").get("uid")
+    return found.source, found.settings, found.not_now, found.knobs, uid
+
+
+def _message(exc: Exception) -> str:
+    return exc.message if isinstance(exc, MkError) else f"{type(exc).__name__}: {exc}"
 
 
 def controller_payload(controller: Controller, inventory: Inventory, cluster: Cluster) -> dict[str, Any]:
@@ -310,10 +404,3 @@ def controller_payload(controller: Controller, inventory: Inventory, cluster: Cl
         "workloads": sorted(rows, key=lambda row: str(row["workload"])),
         "notes": list(inventory.notes),
     }
-
-
-def told_at(controller: Controller, at: Any) -> str:
-    """One line for people."""
-    counts = Counter(result.state for result in controller.status.results.values())
-    told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no workloads"
-    return f"{format_time(at)} {controller.status.reconciles} reconciles: {told}"

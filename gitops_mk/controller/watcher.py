@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from gitops_mk.controller.inventory import Scope
 from gitops_mk.core.inventory import trim
-from gitops_mk.errors import ClusterError, ExpiredError
+from gitops_mk.errors import ClusterError, ExpiredError, MkError
 from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.workload import API_VERSIONS
 from gitops_mk.ports import Cluster
@@ -17,6 +19,8 @@ PAUSE_S = 1.0
 PAUSE_MAX_S = 60.0
 # A kind that is not installed, or that we may not list, may be one day.
 ABSENT_S = 300.0
+# Nothing heard for twice the stall timeout: what is in memory is no ground for a decision any more.
+STALE_S = 180.0
 
 
 class Watcher:
@@ -30,6 +34,7 @@ class Watcher:
         whole: bool,
         changed: Callable[[LiveObject], None],
         tell: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`whole`: keep objects as they are. `changed` is called with each object that came, changed or went."""
         self.scope = scope
@@ -37,15 +42,17 @@ class Watcher:
         self._whole = whole
         self._changed = changed
         self._tell = tell
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._objects: dict[str, LiveObject] = {}
-        self._synced = False
+        self._progress = False
+        self._good_until = -math.inf
         self._error = ""
 
     @property
     def synced(self) -> bool:
-        """True once the whole list was seen."""
-        return self._synced
+        """True while what there is in memory can be trusted: the whole list was seen, and the server was heard since."""
+        return self._monotonic() < self._good_until
 
     @property
     def error(self) -> str:
@@ -61,21 +68,37 @@ class Watcher:
         """List and watch until told to stop."""
         pause = PAUSE_S
         while not stopping.is_set():
+            self._progress = False
+            wait = ABSENT_S
             try:
-                version = self.list()
-                pause = PAUSE_S
-                wait = ABSENT_S if not version else self.follow(version, stopping)
-            except ExpiredError:
-                continue
-            except ClusterError as exc:
-                if exc.status != 403 or not self._error:
-                    self._tell(f"{self.scope.kind}: {exc.message}")
-                self._error = exc.message
-                # What we may not list is as good as not there: the rest must not wait for it.
-                self._synced = self._synced or exc.status == 403
-                wait = ABSENT_S if exc.status == 403 else pause
-                pause = min(PAUSE_MAX_S, pause * 2)
+                version = self._list_if_allowed()
+                if version:
+                    self.follow(version, stopping)
+            except Exception as exc:  # noqa: BLE001 - a thread that ended would leave the rest with old news for ever
+                # A server that gives a list and then breaks off each watch must not be asked for lists all the time.
+                wait = PAUSE_S if self._progress else pause
+                pause = min(PAUSE_MAX_S, wait * 2)
+                if not isinstance(exc, ExpiredError):
+                    self._trouble(exc.message if isinstance(exc, MkError) else f"{type(exc).__name__}: {exc}")
             stopping.wait(wait)
+
+    def _list_if_allowed(self) -> str:
+        try:
+            return self.list()
+        except ClusterError as exc:
+            if exc.status != 403:
+                raise
+            # What we may not list is as good as not there: the rest must not wait for it, and nothing is decided by what
+            # was seen while we might.
+            self._trouble(exc.message)
+            self._replace({})
+            self._heard(ABSENT_S)
+            return ""
+
+    def _trouble(self, said: str) -> None:
+        if said != self._error:
+            self._tell(f"{self.scope.kind}: {said}")
+        self._error = said
 
     def list(self) -> str:
         """Read the whole list; gives the version to watch from, empty for a kind that is not there. Raises ClusterError."""
@@ -86,27 +109,39 @@ class Watcher:
                 fresh[_key(item)] = self._kept(item)
             # The first page's: changes since then are told by the watch, whatever later pages showed.
             version = version or page.resource_version
-        with self._lock:
-            before, self._objects = self._objects, fresh
-        self._synced, self._error = True, ""
-        for key in before.keys() | fresh.keys():
-            old, new = before.get(key), fresh.get(key)
-            if old is None or new is None or _version(old) != _version(new):
-                self._changed(new or old or {})
+        self._error = ""
+        self._replace(fresh)
+        self._heard(0.0 if version else ABSENT_S)
         return version
 
-    def follow(self, version: str, stopping: threading.Event) -> float:
-        """Take in changes until the watch ends; gives how long to wait. Raises ExpiredError when it can't go on."""
+    def follow(self, version: str, stopping: threading.Event) -> None:
+        """Take in changes until told to stop. Raises ExpiredError when it can't go on, and ClusterError."""
         while not stopping.is_set():
             for event in self._cluster.watch(
                 self.scope.kind, namespace=self.scope.namespace, labels=self.scope.labels, resource_version=version
             ):
                 version = _version(event.object) or version
                 self._take(event.type, event.object)
+                self._progress = True
+                self._heard(0.0)
                 if stopping.is_set():
-                    return 0.0
-            # The server ends a watch every few minutes: go on from where it was.
-        return 0.0
+                    return
+            # The server ends a watch every few minutes, and goes on from where it was. One that ends each at once is
+            # not to be asked without a pause.
+            self._heard(0.0)
+            stopping.wait(PAUSE_S)
+
+    def _replace(self, fresh: dict[str, LiveObject]) -> None:
+        with self._lock:
+            before, self._objects = self._objects, fresh
+        for key in before.keys() | fresh.keys():
+            old, new = before.get(key), fresh.get(key)
+            if old is None or new is None or _version(old) != _version(new):
+                self._changed(new or old or {})
+
+    def _heard(self, silence_s: float) -> None:
+        """The server answered just now, and won't be asked again for `silence_s` seconds."""
+        self._good_until = self._monotonic() + silence_s + STALE_S
 
     def _take(self, kind: str, item: LiveObject) -> None:
         if kind == "BOOKMARK":

@@ -14,9 +14,9 @@ from gitops_mk.core.yamldocs import Path, dotted
 from gitops_mk.model.cluster import ApplyAnswer, DryRun, Refusal, Trial
 from gitops_mk.model.knob import annotation_key
 
-# What the server writes anew at every apply.
+# What the server writes anew at every apply, and controllers between two of them; no apply touches a status.
 _BOOKKEEPING: Final = (("metadata", "managedFields"), ("metadata", "resourceVersion"), ("metadata", "generation"),
-                       ("metadata", "uid"), ("metadata", "creationTimestamp"))  # fmt: skip
+                       ("metadata", "uid"), ("metadata", "creationTimestamp"), ("status",))  # fmt: skip
 
 
 class Difference(NamedTuple):

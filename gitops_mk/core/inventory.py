@@ -111,7 +111,7 @@ def _elsewhere(source: Source | NoSource, listed: WorkloadSettings | None, home:
     A listed workload is taken at the configuration's word where the cluster knows of no sync tool at all.
     """
     if isinstance(source, NoSource):
-        trusted = listed is not None and source.reason is Reason.NO_SOURCE
+        trusted = listed is not None and source.reason is Reason.NO_SOURCE and not source.claimed
         return None if trusted else NotNow(source.reason, source.message)
     if not any(same_repository(source.repo_url, url) for url in home.urls):
         return NotNow(Reason.OTHER_REPOSITORY, f"{source.owner} reads {source.repo_url}")

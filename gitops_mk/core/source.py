@@ -57,6 +57,8 @@ class NoSource(Frozen):
 
     reason: Reason
     message: str
+    # A sync tool says that it is its own, and what it names can't be seen.
+    claimed: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def find_source(live: LiveObject, known: SyncObjects) -> Source | NoSource:
     tracking = text(annotations, TRACKING_ID)
     if tracking:
         said = f"its tracking-id names another object, or an Application that is not there: {_words(tracking)}"
-        return _no(Reason.NO_SOURCE, said)
+        return _no(Reason.NO_SOURCE, said, claimed=True)
     return _no(Reason.NO_SOURCE, "neither Argo CD nor Flux says that it applied it")
 
 
@@ -219,7 +221,7 @@ def _argo_trouble(status: Mapping[str, Any]) -> str:
 def _flux(key: str, known: SyncObjects) -> Source | NoSource:
     kustomization = known.kustomizations.get(key)
     if kustomization is None:
-        return _no(Reason.NO_SOURCE, f"its labels name Kustomization {key}, which is not there")
+        return _no(Reason.NO_SOURCE, f"its labels name Kustomization {key}, which is not there", claimed=True)
     spec, status = part(kustomization, "spec"), part(kustomization, "status")
     ref = part(spec, "sourceRef")
     if ref.get("kind") != "GitRepository":
@@ -227,7 +229,9 @@ def _flux(key: str, known: SyncObjects) -> Source | NoSource:
     where = f"{text(ref, 'namespace') or key.partition('/')[0]}/{text(ref, 'name')}"
     repository = known.git_repositories.get(where)
     if repository is None:
-        return _no(Reason.NO_SOURCE, f"Kustomization {key} reads GitRepository {where}, which is not there")
+        return _no(
+            Reason.NO_SOURCE, f"Kustomization {key} reads GitRepository {where}, which is not there", claimed=True
+        )
     repo = part(repository, "spec")
     git = part(repo, "ref")
     # In the order in which Flux heeds them; a `name` may be that of a branch.
@@ -316,5 +320,5 @@ def _words(said: str) -> str:
     return line if len(line) <= 160 else line[:159] + "…"
 
 
-def _no(reason: Reason, message: str) -> NoSource:
-    return NoSource(reason=reason, message=message)
+def _no(reason: Reason, message: str, *, claimed: bool = False) -> NoSource:
+    return NoSource(reason=reason, message=message, claimed=claimed)

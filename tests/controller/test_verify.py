@@ -187,8 +187,8 @@ TAMPERINGS: dict[str, tuple[Callable[[Branch], None], str, Reason]] = {
     "chord of nobody": (lambda b: b.proposal(replan(b.plan, chord="TURBO")), "envelope", Reason.UNKNOWN_CHORD),
     "rollback of nothing": (lambda b: b.proposal(replan(b.plan, rollback_of="1" * 64)), "envelope", Reason.PLAN_INVALID),
     "another target": (
-        lambda b: b.proposal(replan(b.plan, target=b.plan.target.model_copy(update={"name": "trainer2"}))), "render",
-        Reason.RENDER_MISMATCH,
+        lambda b: b.proposal(replan(b.plan, target=b.plan.target.model_copy(update={"name": "trainer2"}))), "build",
+        Reason.BUILD_FAILED,
     ),
     "kustomization reformatted": (
         lambda b: b.files({KUSTOMIZATION: (b.text(KUSTOMIZATION) + "\n").encode()}), "render", Reason.RENDER_MISMATCH,

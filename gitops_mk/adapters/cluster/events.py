@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from gitops_mk.adapters.cluster.client import HttpCluster, path_of
+from gitops_mk.core.objects import number
 from gitops_mk.errors import ClusterError
 from gitops_mk.model.cluster import LiveObject
 
@@ -30,28 +31,60 @@ class EventAnnouncer:
         namespace, name = str(meta.get("namespace")), str(meta.get("name"))
         told = message[:MAX_MESSAGE]
         key = hashlib.sha256("\0".join((str(meta.get("uid")), reason, told)).encode()).hexdigest()[:16]
-        event_name = f"{name[:200]}.{key}"
+        event_name = f"{name[:200].rstrip('-.')}.{key}"
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        count = self._counts.get(key, 0) + 1
         try:
-            if count > 1:
-                self._cluster.request(
-                    "PATCH",
-                    path_of("Event", namespace, event_name),
-                    body={"count": count, "lastTimestamp": now},
-                    headers={"Content-Type": "application/merge-patch+json"},
-                )
-            else:
-                self._create(workload, namespace, event_name, reason, told, now, warning=warning)
-        except ClusterError as exc:
-            if exc.status in (404, 409):
-                # Its time ran out, or a controller before us made it: from here on it is counted again.
-                count = 0 if exc.status == 404 else 1
-            else:
-                self._tell(f"an Event could not be recorded: {exc.message}")
+            count = self._record(workload, namespace, event_name, reason, told, now, warning=warning, key=key)
+        except (ClusterError, OSError) as exc:
+            # Nothing is known of it any more: the next time it is made, or found.
+            self._counts.pop(key, None)
+            self._tell(f"an Event could not be recorded: {exc}")
+            return
         if len(self._counts) >= KEPT:
             self._counts.clear()
         self._counts[key] = count
+
+    def _record(
+        self,
+        workload: LiveObject,
+        namespace: str,
+        event_name: str,
+        reason: str,
+        message: str,
+        now: str,
+        *,
+        warning: bool,
+        key: str,
+    ) -> int:
+        """Count it up, or create it; gives the count."""
+        count = self._counts.get(key, 0) + 1
+        if count > 1:
+            try:
+                self._patch(namespace, event_name, {"count": count, "lastTimestamp": now})
+                return count
+            except ClusterError as exc:
+                # The server keeps Events for an hour.
+                if exc.status != 404:
+                    raise
+        try:
+            self._create(workload, namespace, event_name, reason, message, now, warning=warning)
+            return 1
+        except ClusterError as exc:
+            if exc.status != 409:
+                raise
+        # A controller before us made it. We may not read Events, but an answer to a patch tells how often it came.
+        found = self._patch(namespace, event_name, {"lastTimestamp": now})
+        count = number(found, "count", 1) + 1
+        self._patch(namespace, event_name, {"count": count})
+        return count
+
+    def _patch(self, namespace: str, event_name: str, body: Mapping[str, Any]) -> LiveObject:
+        return self._cluster.request(
+            "PATCH",
+            path_of("Event", namespace, event_name),
+            body=body,
+            headers={"Content-Type": "application/merge-patch+json"},
+        )
 
     def _create(
         self,

@@ -26,6 +26,7 @@ from gitops_mk.model.plan import InvariantState, PatchTarget, Plan, PolicyDigest
 from gitops_mk.model.settings import CONFIG_PATH
 from gitops_mk.model.signal import SignalName
 from gitops_mk.model.verdict import Reason, Verdict
+from gitops_mk.model.workload import WorkloadRef
 from tests.support import make
 
 CONFIG = b"version: v1\nworkloads:\n  - {namespace: ml, name: trainer, overlay: overlays/demo, passport: perf}\n"
@@ -125,6 +126,13 @@ def test_without_facts_every_step_says_no() -> None:
 
 
 Check = Callable[[Facts], Verdict]
+
+
+def with_plan(plan: Plan, **over: Any) -> Facts:
+    """Facts in which that plan was found, whatever the files say."""
+    found = facts(**over)
+    found.__dict__["plan_or_error"] = plan
+    return found
 
 
 def says(check: Check, given: Facts, reason: Reason, word: str) -> None:
@@ -276,9 +284,15 @@ class TestEnvelopeStep:
 
 class TestRenderStep:
     def test_target(self) -> None:
-        says(render.check, facts(target=None, target_error="torn"), Reason.RENDER_MISMATCH, "torn")
-        other = TARGET.model_copy(update={"name": "x"})
-        says(render.check, facts(target=other), Reason.RENDER_MISMATCH, "the base has x there")
+        # A patch that misses is seen in what kustomize built, whatever it is called.
+        assert render.check(facts(target=None, target_error="torn")).allowed
+        ref = WorkloadRef(namespace="ml", kind="JobSet", name="trainer")
+        place = "/spec/replicatedJobs/1/template/spec/template/metadata/annotations"
+        mine = PatchTarget(api_version="jobset.x-k8s.io/v1alpha2", kind="JobSet", name="trainer", places=(place,))
+        plan = make.plan(policy=DIGESTS, workload=ref, target=mine)
+        says(render.check, with_plan(plan, target=None, target_error="torn"), Reason.RENDER_MISMATCH, "torn")
+        other = mine.model_copy(update={"places": (place.replace("/1/", "/0/"),)})
+        says(render.check, with_plan(plan, target=other), Reason.RENDER_MISMATCH, "the base has")
 
     def test_bytes(self) -> None:
         good = facts()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitops_mk.core.ledger import applied_change, holds, stable_profile, trailers
-from gitops_mk.model.change import LABEL_RELEASED, PrState
+from gitops_mk.core.ledger import applied_change, holds, since_rollout, stable_profile, trailers
+from gitops_mk.model.change import LABEL_RELEASED, ROLLOUT_CHECK, VERIFY_CHECK, Check, PrState
 from gitops_mk.model.git import CommitInfo
 from tests.support import make
 
@@ -159,3 +159,40 @@ class TestHolds:
         up = make.applied(changes={"dataloader_num_workers": (2, 4)})
         down = make.applied("RECOVER-RELOCK", {"dataloader_num_workers": (4, 2)}, commit=make.SHA_B, digest="2" * 64)
         assert self.held(applied=(up, down)) == []
+
+
+class TestSinceRollout:
+    LATER, EARLIER = "2026-03-01T13:00:00Z", "2026-03-01T11:00:00Z"
+
+    def merged(self, at: str | None, **over: Any) -> Any:
+        checks: tuple[Check, ...] = ()
+        if at is not None:
+            checks = (
+                Check(
+                    name=over.pop("name", ROLLOUT_CHECK), commit=over.pop("on", make.SHA_A), base=make.SHA_C, plan_digest=None,
+                    conclusion="success", summary="", at=at,
+                ),
+            )  # fmt: skip
+        fields: dict[str, Any] = {"state": PrState.MERGED, "merge_sha": make.SHA_A, "checks": checks, **over}
+        return make.pull_request(**fields)
+
+    def dates(self, *prs: Any) -> list[str]:
+        first, second = make.applied(commit=make.SHA_A), make.applied(commit=make.SHA_B)
+        found = since_rollout((first, second), prs)
+        assert [change.model_copy(update={"at": first.at}) for change in found] == [first, second]
+        return [change.at for change in found]
+
+    def test_dated_from_its_rollout(self) -> None:
+        now = make.applied().at
+        assert self.dates(self.merged(self.LATER)) == [self.LATER, now]
+        # A clock that went back makes nothing older.
+        assert self.dates(self.merged(self.EARLIER)) == [now, now]
+
+    def test_nothing_on_record(self) -> None:
+        now = make.applied().at
+        assert self.dates() == [now, now]
+        assert self.dates(self.merged(None)) == [now, now]
+        assert self.dates(self.merged(self.LATER, merge_sha=None, state=PrState.OPEN)) == [now, now]
+        assert self.dates(self.merged(self.LATER, name=VERIFY_CHECK)) == [now, now]
+        assert self.dates(self.merged(self.LATER, on=make.SHA_B)) == [now, now]
+        assert since_rollout((), (self.merged(self.LATER),)) == ()

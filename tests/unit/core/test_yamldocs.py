@@ -51,10 +51,24 @@ def parse(text: str) -> Leaves:
 
 def test_documents_split_at_markers_and_nowhere_else() -> None:
     text = f"# head\n---\n{DEPLOYMENT}---\n{CONFIG}...\n--- # last\na: |\n   ---\n---\n\n"
-    assert split_documents(text) == ["# head", DEPLOYMENT.strip("\n"), CONFIG.strip("\n"), " # last\na: |\n   ---"]
+    assert split_documents(text) == [
+        "# head\n",
+        DEPLOYMENT.lstrip("\n"),
+        CONFIG.lstrip("\n"),
+        " # last\na: |\n   ---\n",
+    ]
     assert split_documents("") == []
     assert split_documents("---") == []
-    assert split_documents("a: b---\n----\n") == ["a: b---\n----"]
+    assert split_documents("a: b---\n----\n") == ["a: b---\n----\n"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("|", "|-"), ("|", "|+"), (">", ">-")])
+@pytest.mark.parametrize("end", ["", "---\nkind: Y\n"])
+def test_no_change_hides_at_the_end_of_a_document(before: str, after: str, end: str) -> None:
+    base, head = (f"kind: X\ntext: {style}\n  a\n\n{end}" for style in (before, after))
+    (changed,) = changed_leaves(base, head).changed
+    assert [leaf.dotted for leaf in changed.leaves] == ["text"]
+    assert not changed_leaves(base, base)
 
 
 def test_a_document_is_its_leaves_and_none_is_missing() -> None:
@@ -175,6 +189,20 @@ def test_a_document_is_found_by_its_whole_identity() -> None:
         )
     with pytest.raises(InputError, match="stands twice"):
         find_document(f"{text}---\n# again\n{DEPLOYMENT}", "apps/v1", "Deployment", "train", "web")
+
+
+def test_a_document_is_given_as_it_is_written() -> None:
+    ours = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web # ours\nspec:\n  text: |\n    a\n\n    b\n"
+    other = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\ndata: {kind: Deployment}\n"
+    build = other + "---\n" + ours + "---\n# nothing\n"
+    found = yamldocs.document_text(build, "apps/v1", "Deployment", None, "web")
+    assert found == ours
+    assert yamldocs.document_text(build, "apps/v1", "Deployment", "default", "web") == ours
+    assert yamldocs.document_text(build, "apps/v1", "Deployment", "ml", "web") is None
+    assert yamldocs.document_text(found, "apps/v1", "Deployment", None, "web") == found
+    assert parse(found) == yamldocs.find_document(build, "apps/v1", "Deployment", None, "web")
+    with pytest.raises(InputError, match="twice"):
+        yamldocs.document_text(ours + "---\n" + ours, "apps/v1", "Deployment", None, "web")
 
 
 def test_documents_can_be_listed_by_kind() -> None:

@@ -28,13 +28,13 @@ def check(facts: Facts) -> Verdict:
             Reason.SCOPE_VIOLATION,
             f"it changes {paths}; expected the files of exactly one workload that the base configures",
         )
-    if not is_enrolled(facts.policy.settings, workload.ref, facts.base_build):
-        return Verdict.block(
-            ID,
-            Reason.SCOPE_VIOLATION,
-            f"{workload.ref} is neither listed on the base, nor does the base build it with {LABEL_ENABLED}: true",
-        )
     try:
+        if not is_enrolled(facts.policy.settings, workload.ref, facts.base_build):
+            return Verdict.block(
+                ID,
+                Reason.SCOPE_VIOLATION,
+                f"{workload.ref} is neither listed on the base, nor does the base build it with {LABEL_ENABLED}: true",
+            )
         kustomization = overlay_kustomization(frozenset(facts.base_files), workload.overlay)
     except InputError as exc:
         return Verdict.block(ID, Reason.SCOPE_VIOLATION, exc.message)
