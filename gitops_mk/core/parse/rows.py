@@ -176,7 +176,9 @@ class Layout:
     def _numbers(self, role: str, data: Mapping[str, Sequence[Any]], n: int) -> F64:
         out: F64 | None = None
         for alias, values in self._of(role, data):
-            column = np.array(values, dtype=np.float64) * alias.scale
+            # A number too large for its unit becomes infinite, which is no measurement, and dropped as such.
+            with np.errstate(over="ignore"):
+                column = np.array(values, dtype=np.float64) * alias.scale
             out = column if out is None else np.where(np.isnan(out), column, out)
         return np.full(n, np.nan) if out is None else out
 

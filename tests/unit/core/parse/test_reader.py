@@ -443,3 +443,8 @@ def test_any_bytes_as_csv(parts: list[bytes], cuts: list[int]) -> None:
     tally = reader.tally
     assert tally.lines == len(whole) + tally.invalid_json + tally.invalid_shape + tally.missing_fields + tally.events
     assert fingerprint(*read(data, "csv", cuts=[c for c in cuts if c <= len(data)])) == fingerprint(whole, reader)
+
+
+def test_seconds_too_many_for_milliseconds_are_no_step_time() -> None:
+    columns, _ = read(lines({"ts": T0, "step": 1, "step_time": 1.797e305}, {"ts": T0, "step": 2, "step_time": 0.5}))
+    assert [value for value in columns.step_ms.tolist() if value == value] == [500.0]
