@@ -247,6 +247,8 @@ class GitRepo:
             read = [oid for oid, size in sizes.items() if size <= limit]
             if sum(sizes[oid] for oid in read) <= MAX_TREE_BYTES:
                 break
+        else:
+            raise GitError(f"the tree is larger than {MAX_TREE_BYTES} bytes")
         blobs = self.blobs(read, known={one.oid for one in regular if one.size is not None})
         return {path: blobs[oid] if oid in blobs else LeftOut(path, oid, sizes[oid], limit) for path, oid in found}
 

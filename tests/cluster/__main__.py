@@ -68,9 +68,10 @@ def _test(words: Sequence[str]) -> int:
         print(f"control plane up in {cluster.started_s:.1f} s", flush=True)
         env = {**os.environ, ENV: str(cluster.folder), "MODEKEEPER_WHOLE_RUN": "1"}
         first = [*pytest, "-n", "2", "tests/cluster", f"--ignore={audit}", *words]
-        return subprocess.run(first, env=env, check=False).returncode or subprocess.run(
-            [*pytest, "-s", audit], env=env, check=False
-        ).returncode
+        return (
+            subprocess.run(first, env=env, check=False).returncode
+            or subprocess.run([*pytest, "-s", audit], env=env, check=False).returncode
+        )
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -21,7 +21,17 @@ def test_the_product_mutates_nothing(cluster: Cluster) -> None:
     """Every request by our user agent, under whatever identity, admins included, in the whole run."""
     if os.environ.get(WHOLE_RUN) != "1":
         env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
-        observe = ["observe", "--source", "k8s", "--k8s-namespace", "default", "--k8s-deployment", "none", "--out", os.devnull]
+        observe = [
+            "observe",
+            "--source",
+            "k8s",
+            "--k8s-namespace",
+            "default",
+            "--k8s-deployment",
+            "none",
+            "--out",
+            os.devnull,
+        ]
         subprocess.run([sys.executable, "-m", "gitops_mk", *observe], env=env, capture_output=True, check=False)
     seen = [r for r in requests(cluster.audit_log) if r.agent.startswith(AGENT)]
     stray = [r for r in seen if not r.dry_run and r.what not in ALLOWED]
@@ -29,6 +39,8 @@ def test_the_product_mutates_nothing(cluster: Cluster) -> None:
     if os.environ.get(WHOLE_RUN) == "1":
         kinds = {(r.what, r.dry_run) for r in seen}
         assert {("deployments.apps", True), ("events", False), ("leases.coordination.k8s.io", False)} <= kinds
-        print(f"\n{len(seen)} mutating requests of the product, of them {sum(r.dry_run for r in seen)} with dryRun=All:")
+        print(
+            f"\n{len(seen)} mutating requests of the product, of them {sum(r.dry_run for r in seen)} with dryRun=All:"
+        )
         for (user, verb, what, dry), count in sorted(counts(seen).items(), key=lambda item: -item[1])[:12]:
             print(f"  {count:5} {verb:7} {what}{' (dryRun=All)' if dry else ''} by {user}")

@@ -84,7 +84,13 @@ class Stage:
 
     def env(self, more: dict[str, str] | None = None) -> dict[str, str]:
         # Plain HTTP on loopback is for tests of git servers only, and has to be asked for.
-        return {**os.environ, "MODEKEEPER_GIT_ALLOW_HTTP": "1", "KUBECONFIG": str(self.kubeconfig), **self.licence, **(more or {})}
+        return {
+            **os.environ,
+            "MODEKEEPER_GIT_ALLOW_HTTP": "1",
+            "KUBECONFIG": str(self.kubeconfig),
+            **self.licence,
+            **(more or {}),
+        }
 
     def tip(self) -> str:
         sha = self.repo.resolve("main")
