@@ -95,8 +95,8 @@ class GitRepo:
         if scratch is not None:
             scratch.mkdir(parents=True, exist_ok=True)
             own = init_bare(scratch.resolve() / "objects.git")
-            _borrow(own.git_dir, git_dir)
-            shallow = _git_path(git_dir, "shallow")
+            objects, shallow = _git_paths(git_dir, "objects", "shallow")
+            _lend(own.git_dir, objects)
             self._env = _environment(own.git_dir) | ({"GIT_SHALLOW_FILE": str(shallow)} if shallow.exists() else {})
 
     # -- running -----------------------------------------------------------------------------------------------------
@@ -533,15 +533,24 @@ def open_private(folder: Path, remote: str, refspecs: Sequence[str], *, borrow: 
 
 
 def _borrow(git_dir: Path, lender: Path) -> None:
+    _lend(git_dir, _git_paths(lender, "objects")[0])
+
+
+def _lend(git_dir: Path, objects: Path) -> None:
     alternates = git_dir / "objects" / "info" / "alternates"
     alternates.parent.mkdir(parents=True, exist_ok=True)
-    alternates.write_text(_quoted(_git_path(lender, "objects")) + "\n")
+    alternates.write_text(_quoted(objects) + "\n")
 
 
-def _git_path(git_dir: Path, name: str) -> Path:
-    out = _run(("rev-parse", "--git-path", name), _environment(git_dir), b"", (0,))[1]
-    path = Path(os.fsdecode(out).removesuffix("\n"))
-    return path if path.is_absolute() else (Path.cwd() / path).resolve()
+def _git_paths(git_dir: Path, *names: str) -> list[Path]:
+    """Where files of a git directory stand, each name in a call of its own only where a path holds a line break."""
+    asked = [word for name in names for word in ("--git-path", name)]
+    lines = os.fsdecode(_run(("rev-parse", *asked), _environment(git_dir), b"", (0,))[1]).removesuffix("\n").split("\n")
+    if len(lines) != len(names):
+        if len(names) > 1:
+            return [path for name in names for path in _git_paths(git_dir, name)]
+        lines = ["\n".join(lines)]
+    return [path if path.is_absolute() else (Path.cwd() / path).resolve() for path in map(Path, lines)]
 
 
 def _is_complete(git_dir: Path) -> bool:

@@ -67,10 +67,13 @@ def gather(
     cluster: Cluster | None = None,
 ) -> Facts:
     """Everything the steps look at. What can't be had is told in the facts, so that a step can say no to it."""
-    base_files = repo.files(base)
-    policy, policy_error = _policy(base_files, built_in)
-    commits = repo.log(head, first_parent=False, exclude=base, limit=50)
-    tree = repo.merge_tree(base, head) if repo.merge_base(base, head) else None
+    # git is asked side by side: each answer is a process of its own.
+    with ThreadPoolExecutor(2) as pool:
+        log = pool.submit(repo.log, head, first_parent=False, exclude=base, limit=50)
+        merged = pool.submit(_merged_tree, repo, base, head)
+        base_files = repo.files(base)
+        policy, policy_error = _policy(base_files, built_in)
+        commits, tree = log.result(), merged.result()
     if tree is None:
         return Facts(
             base=base, head=head, tree=None, now=now, commits=commits, policy=policy, policy_error=policy_error
@@ -119,6 +122,10 @@ def _with_cluster(facts: Facts, ref: WorkloadRef, cluster: Cluster, seen: Cluste
     return replace(facts, cluster=ask(cluster, ref, base, head, seen=seen))
 
 
+def _merged_tree(repo: Repo, base: str, head: str) -> str | None:
+    return repo.merge_tree(base, head) if repo.merge_base(base, head) else None
+
+
 def _policy(files: Mapping[str, bytes], built_in: BuiltIn) -> tuple[Policy | None, str]:
     try:
         return load_policy(files.get, built_in), ""
@@ -131,6 +138,8 @@ def _with_builds(facts: Facts, workload: WorkloadSettings, builder: ManifestBuil
         base, head = (
             pool.submit(_build, builder, files, workload.overlay) for files in (facts.base_files, facts.head_files)
         )
+        # Read while kustomize works: the first record of a process takes as long as its model takes to be made.
+        _ = facts.plan
         (base_build, base_error), (head_build, head_error) = base.result(), head.result()
     target: PatchTarget | None = None
     target_error = base_error
