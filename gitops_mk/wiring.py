@@ -55,10 +55,10 @@ def open_cluster(kubeconfig: str | None = None, context: str | None = None) -> H
 
 
 def find_cluster(kubeconfig: str | None = None, context: str | None = None) -> HttpCluster | None:
-    """The same, where there is one: None without a kubeconfig and outside of a pod."""
+    """The same, where there is one: None without a kubeconfig and outside of a pod, unless a context is asked for."""
     from gitops_mk.adapters.cluster.credentials import available
 
-    return open_cluster(kubeconfig, context) if available(kubeconfig) else None
+    return open_cluster(kubeconfig, context) if context or available(kubeconfig) else None
 
 
 def is_configured(path: Path) -> bool:

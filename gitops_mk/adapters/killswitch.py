@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from gitops_mk.core.documents import parse_yaml
+from gitops_mk.core.objects import part
 from gitops_mk.errors import InputError, MkError
 from gitops_mk.model.change import LABEL_KILL_SWITCH, PullRequest
 from gitops_mk.model.gate import KillReading
@@ -63,7 +64,7 @@ class GateKillSwitch:
             if self._cluster is None:
                 raise InputError(f"{named}: there is no kubeconfig")
             found = self._cluster.get("ConfigMap", where.name, namespace=where.namespace)
-            value = (found.get("data") or {}).get(KILL_KEY) if found is not None else None
+            value = part(found, "data").get(KILL_KEY)
         except _UNREADABLE as exc:
             return KillReading(source=source, configured=True, active=True, detail=f"can't be read: {exc}")
         if value == "0":

@@ -75,7 +75,7 @@ def apply_pr(
         base_tip=base,
         verified=verified,
         reported_ok=reported_ok,
-        approvals_needed=approvals_needed(policy, workload, pr),
+        approvals_needed=approvals_needed(policy, workload, _brought(forge, verified, workload)),
         identity=identity_of(policy.settings),
         kind=workload.kind if workload else "",
     )
@@ -121,22 +121,31 @@ def _workload(
     """The workload of a pull request; one that was discovered may have its first record on the head only."""
     if pr is None:
         return None
-    head: list[str] = []
     if pr.state is PrState.OPEN and pr.head_sha is not None:
-        head = [entry.path for entry in forge.repo.tree(pr.head_sha)]
-    return by_key(policy.settings, pr.workload, {*files, *head})
+        head = pr.head_sha
+        paths = [entry.path for entry in forge.repo.tree(head)]
+        return by_key(policy.settings, pr.workload, paths, lambda path: forge.repo.read(head, path))
+    return by_key(policy.settings, pr.workload, files, files.get)
 
 
-def approvals_needed(policy: Policy, workload: WorkloadSettings | None, pr: PullRequest | None) -> int:
+def approvals_needed(policy: Policy, workload: WorkloadSettings | None, plan: Plan | None) -> int:
     """How many approvals a merge needs: as the base asks, and one at least for an advanced chord.
 
-    That somebody ran with --approve-advanced is the pull request's own word; a review of its head is not.
+    `plan` is the one that verify saw, None where it saw none that is good. That somebody ran with --approve-advanced is its own
+    word; a review of its head is not.
     """
-    if workload is None or pr is None:
-        return 1
-    chord = policy.catalog.get(pr.chord)
+    if workload is None or plan is None:
+        return max(1, required_approvals(policy, workload) if workload is not None else 1)
+    chord = policy.catalog.get(plan.chord)
     safe = chord is not None and chord.risk_tier == "safe"
-    return max(required_approvals(policy, workload), 0 if safe or pr.rollback_of is not None else 1)
+    return max(required_approvals(policy, workload), 0 if safe or plan.rollback_of is not None else 1)
+
+
+def _brought(forge: Forge, verified: VerifyOutcome | None, workload: WorkloadSettings | None) -> Plan | None:
+    """The plan in the tree that was verified; the pull request's record only says what it is about."""
+    if verified is None or not verified.ok or verified.tree is None or workload is None:
+        return None
+    return _plan(forge, verified.tree, workload)
 
 
 def _lost(forge: Forge, pr: PullRequest, lost: ConflictError) -> Reason:

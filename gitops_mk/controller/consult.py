@@ -41,9 +41,11 @@ def ask(
         return word
     # A Job's name may have 63 characters, and its pods' a few less.
     name = ref.name if ref.in_place else ref.name[: 54 - len(NEXT_RUN)].rstrip("-.") + NEXT_RUN
+    # As kustomize wrote it: a name like "123" stands in quotes.
+    texts = [text if ref.in_place else renamed(text, name) for text in (base, head)]
     for _ in range(TRIES):
         with ThreadPoolExecutor(2) as pool:
-            trials = list(pool.map(lambda text: _try(cluster, ref, name, renamed(text, name)), (base, head)))
+            trials = list(pool.map(lambda text: _try(cluster, ref, name, text), texts))
         if _same_object(*trials):
             break
     return replace(word, base=trials[0], head=trials[1])

@@ -14,6 +14,7 @@ from gitops_mk.core.seen import seen_of
 from gitops_mk.errors import ClusterError, ConfigError
 from gitops_mk.model.cluster import ClusterSeen, ClusterWord, DryRun, Refusal
 from gitops_mk.model.gate import VerifyOutcome
+from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.plan import Plan, PlanItem, knob_patch
 from gitops_mk.model.verdict import Reason
 from gitops_mk.model.workload import WorkloadRef
@@ -127,7 +128,7 @@ def _judge(cluster: Cluster, item: PlanItem, record: Plan | None) -> tuple[Clust
     planned, runs = item.knobs(), live_knobs(word.live)
     now = {knob: value for knob, value in runs.items() if knob in planned}
     word = ask(cluster, ref, _document(item, now), _document(item, planned))
-    compared = _compare(word, planned)
+    compared = _compare(word, planned, now)
     stale = ""
     for change in record.changes if record is not None else ():
         if runs.get(change.knob) != change.before:
@@ -140,13 +141,16 @@ def _judge(cluster: Cluster, item: PlanItem, record: Plan | None) -> tuple[Clust
     return seen_of(word, compared), stale
 
 
-def _compare(word: ClusterWord, planned: dict[str, int]) -> Compared:
+def _compare(word: ClusterWord, planned: dict[str, int], now: dict[str, int]) -> Compared:
     compared = compare(word.base, word.head, managers=GITOPS_MANAGERS)
     stray = unplanned(compared.differences, _PLACES, planned)
-    if compared.head.ok and stray is not None:
-        changed = compared.head.model_copy(
-            update={"ok": False, "refusal": Refusal.ADMISSION, "message": f"something else changes along: {stray}"}
-        )
+    moved = {one.path for one in compared.differences}
+    stays = [k for k, v in planned.items() if now.get(k) != v and (*_PLACES[-1], annotation_key(k)) not in moved]
+    wrong = f"something else changes along: {stray}" if stray is not None else ""
+    if stays and not wrong:
+        wrong = f"{', '.join(stays)} would not move: something in the cluster sets it back"
+    if compared.head.ok and wrong:
+        changed = compared.head.model_copy(update={"ok": False, "refusal": Refusal.ADMISSION, "message": wrong})
         return Compared(changed, compared.differences)
     return compared
 

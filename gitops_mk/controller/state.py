@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from gitops_mk.core.checks.facts import built_knobs
 from gitops_mk.core.documents import parse_json
-from gitops_mk.core.enrolment import LABEL_ENABLED, admitted, is_enrolled, world_size
+from gitops_mk.core.enrolment import LABEL_ENABLED, admitted, is_enrolled, refused_place, world_size
 from gitops_mk.core.ledger import holds, since_rollout, stable_profile
 from gitops_mk.core.planner import WorkloadState
 from gitops_mk.core.policy import BuiltIn, Policy, load_policy
@@ -119,6 +119,9 @@ def workload_state(
             f'{LABEL_ENABLED}: "true"',
             hint="list it, or set the label in Git: one on the live object alone enrols nothing",
         )
+    refused = refused_place(policy.settings, workload, files, built)
+    if refused:
+        raise InputError(f"{ref}: {refused}", hint="see `scope` in docs/verify.md: its values can't stand there")
     knobs = built_knobs(built, ref)
     pinned: frozenset[str] = frozenset()
     record = files.get(plan_path(workload.overlay, ref.slug))

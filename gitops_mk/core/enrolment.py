@@ -6,14 +6,17 @@ put on a live object by hand, or by the pull request itself, enrols nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from pydantic import ValidationError
 
 from gitops_mk.core import yamldocs
+from gitops_mk.core.kustomization import built_on_by
 from gitops_mk.core.render.component import plan_path
+from gitops_mk.errors import InputError
 from gitops_mk.model.passport import Passport
+from gitops_mk.model.plan import Plan
 from gitops_mk.model.settings import RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import API_VERSIONS, WorkloadRef
 
@@ -43,8 +46,13 @@ def admitted(settings: RepoSettings, ref: WorkloadRef, overlay: str) -> Workload
         return None
 
 
-def by_key(settings: RepoSettings, key: str, paths: Iterable[str]) -> WorkloadSettings | None:
-    """The workload of a key (`namespace/kind-name`): listed, or with a decision record among `paths` of a tree."""
+def by_key(
+    settings: RepoSettings, key: str, paths: Iterable[str], read: Callable[[str], bytes | None]
+) -> WorkloadSettings | None:
+    """The workload of a key (`namespace/kind-name`): listed, or with a decision record of its own among `paths` of a tree.
+
+    `read` gives the bytes of a path. Workloads of one name in two namespaces have records of one name, each in its overlay.
+    """
     listed = next((w for w in settings.workloads if w.ref.key == key), None)
     if listed is not None:
         return listed
@@ -52,10 +60,18 @@ def by_key(settings: RepoSettings, key: str, paths: Iterable[str]) -> WorkloadSe
     if ref is None or ref.namespace not in settings.discovery.namespaces:
         return None
     name = plan_path(".", ref.slug)
-    overlays = [
-        "." if path == name else path[: -len(name) - 1] for path in paths if path == name or path.endswith("/" + name)
-    ]
+    named = (path for path in sorted(paths) if path == name or path.endswith("/" + name))
+    overlays = [overlay for path in named if (overlay := _overlay_of(ref, path, read(path))) is not None]
     return admitted(settings, ref, overlays[0]) if len(overlays) == 1 else None
+
+
+def _overlay_of(ref: WorkloadRef, path: str, record: bytes | None) -> str | None:
+    """The overlay of a decision record at `path`, where it is one of `ref`."""
+    try:
+        plan = Plan.parse_json(record or b"", what=path)
+    except InputError:
+        return None
+    return plan.overlay if plan.workload == ref and plan_path(plan.overlay, ref.slug) == path else None
 
 
 def ref_of_key(key: str) -> WorkloadRef | None:
@@ -76,6 +92,27 @@ def is_enrolled(settings: RepoSettings, ref: WorkloadRef, build: str | None) -> 
     leaves = _built(ref, build)
     label = leaves.at(*_LABELS, LABEL_ENABLED) if leaves is not None else None
     return label is not None and label.text == "true"
+
+
+def refused_place(
+    settings: RepoSettings, workload: WorkloadSettings, files: Mapping[str, bytes], build: str | None
+) -> str:
+    """Why the component of that overlay is no place for the workload's values; empty where it is one.
+
+    `files` and `build` are those of the base branch. Which overlay a listed workload has is its team's own choice; one that was
+    discovered must have no other workloads behind it, which no plan names. Raises InputError for a record that can't be read.
+    """
+    ref, overlay = workload.ref, workload.overlay
+    others = built_on_by(files, overlay) if settings.workload(ref) is None else ()
+    if others:
+        return f"{others[0]} builds on {overlay}: a change there reaches further than {ref}; list it, or sync an overlay of its own"
+    path = plan_path(overlay, ref.slug)
+    if path not in files:
+        return ""
+    owner = Plan.parse_json(files[path], what=path).workload
+    if owner == ref or _built(owner, build) is None:
+        return ""
+    return f"{path} is the record of {owner}; give one of the two another name, or an overlay of its own"
 
 
 def world_size(workload: WorkloadSettings, passport: Passport, build: str | None) -> int:

@@ -120,6 +120,8 @@ def verify_gate(facts: GateFacts) -> Verdict:
         return Verdict.block(name, Reason.VERIFY_FAILED, f"verify run again says: {seen.message or 'not ok'}")
     if seen.plan_digest != pr.plan_digest or seen.tree != check.tree:
         return Verdict.block(name, Reason.VERIFY_STALE, "verify run again saw another plan or another tree")
+    if seen.workload != pr.workload:
+        return Verdict.block(name, Reason.VERIFY_STALE, f"#{pr.number} says {pr.workload}, it brings {seen.workload}")
     return Verdict.allow(name, f"{len(seen.steps)} steps passed on {pr.head_sha[:12]}")
 
 

@@ -90,6 +90,30 @@ def fields(files: Mapping[str, bytes], path: str) -> dict[str, Any]:
     return _lower(data, path)
 
 
+def built_on_by(files: Mapping[str, bytes], folder: str) -> tuple[str, ...]:
+    """The folders whose kustomization lists `folder` as a resource, base or component: what changes there reaches them too.
+
+    One that can't be read, and holds the folder's name, counts.
+    """
+    wanted = posixpath.normpath(folder)
+    found = []
+    for path in sorted(files):
+        here = posixpath.dirname(path) or "."
+        if posixpath.basename(path) not in NAMES or here == wanted:
+            continue
+        # However the way there is spelt, its last part stands in it: most files need not be parsed.
+        if posixpath.basename(posixpath.relpath(wanted, here)).encode() not in files[path]:
+            continue
+        try:
+            data = fields(files, path)
+            listed = [entry for name in _TREE_LISTS for entry in _texts(data, name, path)]
+        except InputError:
+            listed = [posixpath.relpath(wanted, here)]
+        if any(_join(here, entry) == wanted for entry in listed):
+            found.append(here)
+    return tuple(found)
+
+
 def _lower(data: Any, path: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         return {}

@@ -69,8 +69,9 @@ def conflicts(answer: ApplyAnswer) -> tuple[Conflict, ...]:
     found = []
     for cause in items(part(answer.body, "details"), "causes"):
         match = _MANAGER.search(text(cause, "message"))
-        if cause.get("reason") == _CONFLICTS and match:
-            found.append(Conflict(match[1], text(cause, "field")))
+        if cause.get("reason") == _CONFLICTS:
+            # A manager whose name can't be read is somebody all the same.
+            found.append(Conflict(match[1] if match else "unknown", text(cause, "field")))
     return tuple(found)
 
 

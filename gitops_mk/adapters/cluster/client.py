@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import orjson
 
 from gitops_mk._version import __version__
+from gitops_mk.core.objects import part
 from gitops_mk.errors import ClusterError, ConfigError, ExpiredError
 from gitops_mk.model.cluster import FIELD_MANAGER, RESOURCES, ApplyAnswer, LiveObject, Page, WatchEvent
 
@@ -38,6 +39,16 @@ MAX_EVENT = 16 * 1024 * 1024
 MAX_WORDS = 300
 POLL_S = 1.0
 READ_S = 30.0
+# An answer that drips never times out between two blocks.
+ANSWER_S = 120.0
+
+
+class _Answer(NamedTuple):
+    """A whole answer, its body as it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
 
 
 class HttpCluster:
@@ -108,8 +119,11 @@ class HttpCluster:
                     yield Page((), "")
                     return
                 raise
-            meta = body.get("metadata") or {}
-            yield Page(tuple(body.get("items") or ()), str(meta.get("resourceVersion", "")))
+            items = body.get("items", "none")
+            if not isinstance(items, list | None) or not all(isinstance(item, dict) for item in items or ()):
+                raise ClusterError(f"the API server's list of {kind} holds no list of objects")
+            meta = part(body, "metadata")
+            yield Page(tuple(items or ()), str(meta.get("resourceVersion", "")))
             token = str(meta.get("continue") or "")
             if not token:
                 return
@@ -127,10 +141,13 @@ class HttpCluster:
         }
         with self._stream(path_of(kind, namespace), query, read_s=STALL_S) as response:
             for line in _lines(self._blocks(response)):
-                event = orjson.loads(line)
-                found = event.get("object") or {}
+                event = _object(line)
+                found = part(event, "object")
+                if event is None or not found:
+                    raise ClusterError("a watch event that holds no object", retryable=True)
                 if event.get("type") == "ERROR":
-                    raise _error(int(found.get("code") or 500), found)
+                    code = found.get("code")
+                    raise _error(code if isinstance(code, int) else 500, found)
                 yield WatchEvent(str(event.get("type")), found)
 
     def can_i(
@@ -148,7 +165,7 @@ class HttpCluster:
             "spec": {"resourceAttributes": {key: value for key, value in attributes.items() if value}},
         }
         answer = self.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
-        return (answer.get("status") or {}).get("allowed") is True
+        return part(answer, "status").get("allowed") is True
 
     def dry_run_apply(self, kind: str, namespace: str, name: str, document: bytes, *, force: bool) -> ApplyAnswer:
         """Server-side apply with `dryRun=All`: the answer, or the `Status` that says no. Raises ClusterError."""
@@ -160,7 +177,9 @@ class HttpCluster:
         }
         headers = {"Content-Type": "application/apply-patch+yaml"}
         response = self._send("PATCH", path_of(kind, namespace, name), query, document, headers)
-        return ApplyAnswer(int(response.status), _decoded(response))
+        if 200 <= response.status < 300:
+            return ApplyAnswer(response.status, _stored(response, f"the dry-run of {kind} {namespace}/{name}"))
+        return ApplyAnswer(response.status, _decoded(response.data))
 
     @contextmanager
     def logs(
@@ -204,26 +223,24 @@ class HttpCluster:
         for attempt in range(TRIES):
             response = self._send(method, path, query or {}, data, sent)
             if 200 <= response.status < 300:
-                return _decoded(response)
+                return _stored(response, path)
             # 429 and 503 say that nothing was done; only a read is sent again.
             if method != "GET" or response.status not in (429, 503) or attempt == TRIES - 1:
-                raise _error(response.status, _decoded(response))
+                raise _error(response.status, _decoded(response.data))
             time.sleep(_retry_after(response, attempt))
         raise AssertionError("unreachable")
 
     def _send(
         self, method: str, path: str, query: Mapping[str, str], data: bytes | None, headers: Mapping[str, str]
-    ) -> urllib3.BaseHTTPResponse:
-        response = self._open(method, path, query, data, headers, {})
+    ) -> _Answer:
+        response = self._open(method, path, query, data, headers, {"preload_content": False})
         try:
-            length = int(response.headers.get("Content-Length") or 0)
-            if length > MAX_BODY:
-                raise ClusterError(f"{path}: an answer of {length} bytes, expected at most {MAX_BODY}")
             # Read here, so that what breaks in the middle is told like what breaks at the start.
-            _ = response.data
+            return _Answer(int(response.status), response.headers, _whole(response, path))
         except _http_errors() as exc:
             raise self._unreachable(exc) from exc
-        return response
+        finally:
+            response.release_conn()
 
     def _open(
         self,
@@ -238,7 +255,7 @@ class HttpCluster:
         url = f"{self._connection.server}{path}" + (f"?{asked}" if asked else "")
         with self._lock:
             self._calls += 1
-            who = self._connection.headers()
+            who = self._who()
         try:
             return self._connection.pool.request(
                 method,
@@ -251,6 +268,21 @@ class HttpCluster:
         except _http_errors() as exc:
             raise self._unreachable(exc) from exc
 
+    def _who(self) -> Mapping[str, str]:
+        """The headers that say who asks; no word of a token that can't be sent is told."""
+        try:
+            who = self._connection.headers()
+        except (OSError, ValueError) as exc:
+            raise ClusterError(
+                f"context {self.context}: its token can't be read: {type(exc).__name__}",
+                hint="does `kubectl get ns` work with it?",
+            ) from None
+        if not all(value.isascii() and value.isprintable() for value in who.values()):
+            raise ClusterError(
+                f"context {self.context}: its token holds what no header can", hint="a token is one line of plain ASCII"
+            )
+        return who
+
     @contextmanager
     def _stream(self, path: str, query: Mapping[str, str], *, read_s: float) -> Iterator[urllib3.BaseHTTPResponse]:
         import urllib3
@@ -259,7 +291,7 @@ class HttpCluster:
         response = self._open("GET", path, query, None, {}, {"preload_content": False, "timeout": timeout})
         try:
             if response.status != 200:
-                raise _error(response.status, _decoded(response))
+                raise _error(response.status, _decoded(_whole(response, path)))
             _read_timeout(response, read_s)
             yield response
         finally:
@@ -295,6 +327,9 @@ class HttpCluster:
 def path_of(kind: str, namespace: str | None, name: str | None = None) -> str:
     """The path of a collection, or of one object in it."""
     resource = RESOURCES[kind]
+    if {namespace, name} & {".", ".."}:
+        # As the last part of a URL they would mean another one.
+        raise ClusterError(f"{kind} {namespace}/{name}: no such name can be")
     root = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
     where = f"/namespaces/{quote(namespace, safe='')}" if namespace and resource.namespaced else ""
     return f"{root}{where}/{resource.plural}" + (f"/{quote(name, safe='')}" if name else "")
@@ -350,19 +385,48 @@ def _socket_of(response: urllib3.BaseHTTPResponse) -> Any:
     return getattr(getattr(getattr(getattr(response, "_fp", None), "fp", None), "raw", None), "_sock", None)
 
 
-def _retry_after(response: urllib3.BaseHTTPResponse, attempt: int) -> float:
+def _retry_after(response: _Answer, attempt: int) -> float:
     text = response.headers.get("Retry-After") or ""
     return min(float(text), 10.0) if text.isascii() and text.isdecimal() else 0.2 * 2.0**attempt
 
 
-def _decoded(response: urllib3.BaseHTTPResponse) -> LiveObject:
-    data = response.data
+def _whole(response: urllib3.BaseHTTPResponse, path: str) -> bytes:
+    """An answer's body, read to its end, as it came: none was asked for in gzip, and a bomb stays as small as it is."""
+    blocks, size, end = [], 0, time.monotonic() + ANSWER_S
+    while block := response.read1(BLOCK, decode_content=False):
+        blocks.append(block)
+        size += len(block)
+        if size > MAX_BODY or time.monotonic() > end:
+            response.close()
+            raise ClusterError(f"{path}: an answer of over {MAX_BODY} bytes, or over {ANSWER_S:.0f} s")
+    return b"".join(blocks)
+
+
+def _object(data: bytes) -> LiveObject | None:
     try:
         found = orjson.loads(data)
     except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _stored(answer: _Answer, what: str) -> LiveObject:
+    """What a yes holds. Raises ClusterError for one that is no JSON object: a proxy's page is no answer, and no empty list."""
+    found = _object(answer.data)
+    if found is None:
+        said = _words(answer.data[:200].decode("utf-8", "replace")) or "nothing"
+        raise ClusterError(
+            f"{what}: status {answer.status} with no JSON object, but: {said}", hint="is there a proxy between?"
+        )
+    return found
+
+
+def _decoded(data: bytes) -> LiveObject:
+    found = _object(data)
+    if found is None:
         # A CRD that was just made answers in plain text for a moment; proxies answer in HTML.
         return {"message": _words(data[:2048].decode("utf-8", "replace"))}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def _error(status: int, body: LiveObject) -> ClusterError:

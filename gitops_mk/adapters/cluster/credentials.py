@@ -58,6 +58,7 @@ def connect(*, kubeconfig: str | None = None, context: str | None = None) -> Con
     paths = kubeconfig_paths(kubeconfig)
     plain = read_plain(paths[0], context) if len(paths) == 1 else None
     if plain is not None:
+        _check_address(plain.server)
         return Connection(plain.server, plain.context, _plain_pool(plain), plain.headers)
     from kubernetes.client.configuration import Configuration
     from kubernetes.config.config_exception import ConfigException
@@ -77,6 +78,8 @@ def connect(*, kubeconfig: str | None = None, context: str | None = None) -> Con
             )
     except ConfigException as exc:
         raise ConfigError(f"the kubeconfig can't be used: {exc}", hint="does `kubectl get ns` work with it?") from exc
+
+    _check_address(settings.host)
 
     def headers() -> dict[str, str]:
         token = settings.get_api_key_with_prefix("authorization", alias="BearerToken")
@@ -139,6 +142,17 @@ def _refuse_programs(user: Mapping[str, Any], path: str) -> None:
             )
 
 
+def _check_address(server: str) -> None:
+    """An address is shown in reports: what is secret has no place in it."""
+    if not server.startswith(("https://", "http://")):
+        raise ConfigError("the kubeconfig names no server, or none with https://", hint="set `server` of its cluster")
+    if "@" in server.partition("://")[2].partition("/")[0]:
+        raise ConfigError(
+            "the kubeconfig's `server` holds a user or a password, which is never sent",
+            hint="write the address alone, and who asks under `users`",
+        )
+
+
 def _plain_pool(plain: Plain) -> urllib3.PoolManager:
     import urllib3
 
@@ -166,6 +180,8 @@ def _pool(settings: Any) -> urllib3.PoolManager:
         options["assert_hostname"] = settings.tls_server_name
     if settings.assert_hostname is not None:
         options["assert_hostname"] = settings.assert_hostname
-    if settings.proxy:
+    from kubernetes.client.rest import should_bypass_proxies
+
+    if settings.proxy and not should_bypass_proxies(settings.host, settings.no_proxy or ""):
         return urllib3.ProxyManager(settings.proxy, proxy_headers=settings.proxy_headers, **options)
     return urllib3.PoolManager(**options)

@@ -124,15 +124,20 @@ def _present_certificate(tls: ssl.SSLContext, user: Mapping[str, str], folder: P
         handle, scratch = tempfile.mkstemp(prefix="mk-key-")
         try:
             os.write(handle, pem)
-            tls.load_cert_chain(scratch)
+            tls.load_cert_chain(scratch, password=_no_password)
         finally:
             os.close(handle)
             Path(scratch).unlink()
         return True
     if "client-certificate" in user and "client-key" in user:
-        tls.load_cert_chain(folder / user["client-certificate"], folder / user["client-key"])
+        tls.load_cert_chain(folder / user["client-certificate"], folder / user["client-key"], password=_no_password)
         return True
     return not any(name.startswith("client-") for name in user)
+
+
+def _no_password() -> str:
+    # OpenSSL would ask at the terminal, and nobody may sit there.
+    return ""
 
 
 def _proxied() -> bool:

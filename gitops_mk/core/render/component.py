@@ -74,7 +74,7 @@ def _json_patch(plan: Plan) -> str:
     for place in plan.target.places:
         for knob, value in sorted(plan.knobs.items()):
             path = f"{place}/{annotation_key(knob).replace('/', '~1')}"
-            lines.append(f'- {{op: add, path: "{path}", value: "{value}"}}')
+            lines.append(f'- {{op: add, path: {json.dumps(path)}, value: "{value}"}}')
     return "\n".join(lines) + "\n"
 
 

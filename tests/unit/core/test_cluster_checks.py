@@ -255,6 +255,11 @@ class TestDiscovery:
         given = facts(config=OPEN, base_build=build, head_build=built())
         says(scope.check, given, Reason.SCOPE_VIOLATION, "neither listed on the base")
 
+    def test_an_overlay_that_others_build_on(self) -> None:
+        given = facts(config=OPEN, base_build=built())
+        files = {**given.base_files, "prod/kustomization.yaml": b"resources: [../overlays/demo]\n"}
+        says(scope.check, replace(given, base_files=files), Reason.SCOPE_VIOLATION, "prod builds on overlays/demo")
+
     def test_a_namespace_that_is_shut(self) -> None:
         shut = facts(config=OPEN.replace(b"[ml]", b"[other]"), base_build=built())
         assert shut.workload is None

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from gitops_mk.core.enrolment import admitted, by_key, is_enrolled, ref_of_key, world_size
+from gitops_mk.core.enrolment import admitted, by_key, is_enrolled, ref_of_key, refused_place, world_size
 from gitops_mk.errors import InputError
+from gitops_mk.model.plan import PatchTarget
 from gitops_mk.model.settings import Discovery, RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import API_VERSIONS, WorkloadRef
 from tests.support import make
@@ -25,6 +27,16 @@ def document(ref: WorkloadRef = FREE, meta: str = "", spec: str = "") -> str:
         f"apiVersion: {ref.api_version}\nkind: {ref.kind}\nmetadata:\n{meta}  name: {ref.name}\n  namespace: {ref.namespace}\n"
         f"spec:\n  x: y\n{spec}"
     )
+
+
+def record(path: str) -> bytes | None:
+    """A decision record of `FREE` at any path that can be one."""
+    folder = path.removesuffix("statefulset-free.plan.json").removesuffix("modekeeper/").rstrip("/") or "."
+    target = PatchTarget(api_version="apps/v1", kind="StatefulSet", name="free")
+    try:
+        return make.plan(workload=FREE, overlay=folder, target=target).to_text().encode()
+    except ValidationError:
+        return None
 
 
 def labelled(value: str) -> str:
@@ -48,7 +60,7 @@ class TestAdmitted:
 
 class TestByKey:
     def test_listed(self) -> None:
-        assert by_key(SETTINGS, make.REF.key, ()) is LISTED
+        assert by_key(SETTINGS, make.REF.key, (), record) is LISTED
 
     @pytest.mark.parametrize(
         ("paths", "overlay"),
@@ -58,7 +70,7 @@ class TestByKey:
         ],
     )
     def test_by_its_decision_record(self, paths: tuple[str, ...], overlay: str) -> None:
-        found = by_key(SETTINGS, FREE.key, paths)
+        found = by_key(SETTINGS, FREE.key, paths, record)
         assert found is not None
         assert (found.ref, found.overlay) == (FREE, overlay)
 
@@ -73,11 +85,11 @@ class TestByKey:
         ],
     )
     def test_none_or_several(self, paths: tuple[str, ...]) -> None:
-        assert by_key(SETTINGS, FREE.key, paths) is None
+        assert by_key(SETTINGS, FREE.key, paths, record) is None
 
     def test_none_of_ours(self) -> None:
-        assert by_key(SETTINGS, SHUT.key, ("modekeeper/free.plan.json",)) is None
-        assert by_key(SETTINGS, "no key", ("modekeeper/free.plan.json",)) is None
+        assert by_key(SETTINGS, SHUT.key, ("modekeeper/free.plan.json",), record) is None
+        assert by_key(SETTINGS, "no key", ("modekeeper/free.plan.json",), record) is None
 
     @given(st.sampled_from(sorted(API_VERSIONS)), st.from_regex(r"[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True))
     def test_keys_are_read_as_they_are_written(self, kind: Any, name: str) -> None:
@@ -114,6 +126,47 @@ class TestEnrolled:
     def test_a_label_of_the_pods_is_none_of_its_own(self) -> None:
         spec = '  template:\n    metadata:\n      labels:\n        modekeeper.dev/enabled: "true"\n'
         assert not is_enrolled(SETTINGS, FREE, document(spec=spec))
+
+
+class TestRefusedPlace:
+    """A component reaches whatever builds on its overlay, and holds one record a name."""
+
+    MINE = WorkloadSettings(namespace="open", name="free", kind="StatefulSet", overlay="apps")
+    RECORD = "apps/modekeeper/statefulset-free.plan.json"
+
+    def test_a_folder_of_its_own(self) -> None:
+        files = {
+            "apps/kustomization.yaml": b"resources: [a.yaml]\n",
+            "other/kustomization.yaml": b"resources: [b.yaml]\n",
+        }
+        assert refused_place(SETTINGS, self.MINE, files, document()) == ""
+
+    @pytest.mark.parametrize(
+        "text",
+        [b"resources: [../apps]\n", b"bases: ['./../apps/']\n", b"components:\n- ../apps\n", b"resources: [../apps\n"],
+    )
+    def test_a_folder_that_others_build_on(self, text: bytes) -> None:
+        files = {"apps/kustomization.yaml": b"", "prod/kustomization.yaml": text}
+        assert "prod builds on apps" in refused_place(SETTINGS, self.MINE, files, document())
+        # Who lists a workload there has chosen the place.
+        listed = SETTINGS.model_copy(update={"workloads": (self.MINE,)})
+        assert refused_place(listed, self.MINE, files, document()) == ""
+
+    def test_a_folder_that_is_only_named(self) -> None:
+        files = {
+            "apps/kustomization.yaml": b"",
+            "prod/kustomization.yaml": b"resources: [apps.yaml]\n",
+            "x.yaml": b"apps",
+        }
+        assert refused_place(SETTINGS, self.MINE, files, document()) == ""
+
+    def test_a_record_of_another(self) -> None:
+        assert refused_place(SETTINGS, self.MINE, {self.RECORD: record(self.RECORD) or b""}, document()) == ""
+        twin = WorkloadSettings(namespace="ml", name="free", kind="StatefulSet", overlay="apps")
+        taken = {self.RECORD: record(self.RECORD) or b""}
+        assert "is the record of StatefulSet open/free" in refused_place(SETTINGS, twin, taken, document())
+        # One that is built no more has left its place.
+        assert refused_place(SETTINGS, twin, taken, document(SHUT)) == ""
 
 
 def gpus(*counts: str, resource: str = "nvidia.com/gpu", part: str = "limits") -> str:

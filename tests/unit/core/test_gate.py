@@ -72,6 +72,10 @@ CLOSED: dict[str, tuple[dict[str, Any], Reason]] = {
     "no licence": ({"license": LicenseStatus(ok=False, reason="license_missing")}, Reason.LICENSE_MISSING),
     "expired": ({"license": LicenseStatus(ok=False, reason="license_expired", kid="k1")}, Reason.LICENSE_EXPIRED),
     "licence without reason": ({"license": LicenseStatus(ok=False)}, Reason.LICENSE_INVALID),
+    "verify saw another workload": (
+        {"verified": OUTCOME.model_copy(update={"workload": "ml/deployment-other"})},
+        Reason.VERIFY_STALE,
+    ),
     "licence without key": ({"license": LicenseStatus(ok=True)}, Reason.LICENSE_INVALID),
     "report says no": ({"reported_ok": False}, Reason.VERIFY_FAILED),
     "no check": ({"pr": PR.model_copy(update={"checks": ()})}, Reason.VERIFY_MISSING),

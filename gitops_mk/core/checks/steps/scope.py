@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gitops_mk.core.checks.facts import Facts
-from gitops_mk.core.enrolment import LABEL_ENABLED, is_enrolled
+from gitops_mk.core.enrolment import LABEL_ENABLED, is_enrolled, refused_place
 from gitops_mk.core.render.component import allowed_paths, overlay_kustomization
 from gitops_mk.errors import InputError
 from gitops_mk.model.git import ABSENT_MODE, REGULAR_MODE
@@ -35,6 +35,9 @@ def check(facts: Facts) -> Verdict:
                 Reason.SCOPE_VIOLATION,
                 f"{workload.ref} is neither listed on the base, nor does the base build it with {LABEL_ENABLED}: true",
             )
+        refused = refused_place(facts.policy.settings, workload, facts.base_files, facts.base_build)
+        if refused:
+            return Verdict.block(ID, Reason.SCOPE_VIOLATION, refused)
         kustomization = overlay_kustomization(frozenset(facts.base_files), workload.overlay)
     except InputError as exc:
         return Verdict.block(ID, Reason.SCOPE_VIOLATION, exc.message)
