@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 # A pod is killed 15 s after SIGTERM (terminationGracePeriodSeconds); done before that, come what may.
 GRACE_S = 9.0
+RELEASE_S = 3.0
 REPORT_S = 10.0
 REPORT = "controller_latest.json"
 
@@ -133,7 +134,10 @@ def _serve(
     finally:
         stopping.set()
         if lease is not None:
-            lease.stop()
+            # A server that does not answer must not keep us: it runs out by itself.
+            giving_up = threading.Thread(target=lease.stop, name="release", daemon=True)
+            giving_up.start()
+            giving_up.join(RELEASE_S)
         if health is not None:
             health.close()
         journal.log("stopped")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from gitops_mk.core.enrolment import LABEL_ENABLED, is_enrolled
+from gitops_mk.core.enrolment import LABEL_ENABLED, is_enrolled, refused_place
 from gitops_mk.core.inventory import SELECTOR, Found, Home, find, missing, namespaces_of, trim
 from gitops_mk.core.live import NotNow
 from gitops_mk.core.source import SyncObjects, by_name
@@ -70,8 +70,10 @@ def unenrolled(
     if found.not_now is not None or found.settings is None or settings.workload(found.ref) is not None:
         return None
     overlay = found.settings.overlay
-    if is_enrolled(settings, found.ref, builder.build(files, overlay)):
-        return None
+    built = builder.build(files, overlay)
+    if is_enrolled(settings, found.ref, built):
+        refused = refused_place(settings, found.settings, files, built)
+        return NotNow(Reason.AMBIGUOUS_SOURCE, refused) if refused else None
     said = f'{overlay!r} on the base branch does not build it with the label {LABEL_ENABLED}: "true"'
     return NotNow(Reason.NOT_ENABLED, f"{said}; one on the live object alone enrols nothing")
 

@@ -20,6 +20,8 @@ from gitops_mk.model.settings import RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import WorkloadRef
 from gitops_mk.ports import Forge, ManifestBuilder
 
+KEPT_BUILDS = 64
+
 
 class CachingBuilder:
     """A builder that builds each tree once in a run: planning, verify and the gate look at the same ones."""
@@ -31,9 +33,14 @@ class CachingBuilder:
     def build(self, files: Mapping[str, bytes], overlay: str) -> str:
         """The YAML that `overlay` builds; remembered by the content of the tree."""
         key = (overlay, frozenset(files.items()))
-        if key not in self._built:
-            self._built[key] = self._builder.build(files, overlay)
-        return self._built[key]
+        built = self._built.get(key)
+        if built is None:
+            built = self._builder.build(files, overlay)
+            # The oldest goes first: a controller that runs for months sees a tree with every commit.
+            while len(self._built) >= KEPT_BUILDS:
+                self._built.pop(next(iter(self._built)), None)
+            self._built[key] = built
+        return built
 
     def version(self) -> str:
         """What is used, for reports."""
