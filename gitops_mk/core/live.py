@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from gitops_mk.core.objects import part
 from gitops_mk.core.places import TEMPLATE, knobs_at, texts_of
 from gitops_mk.core.refusals import GITOPS_MANAGERS, managers_of
 from gitops_mk.core.rollout import RolloutState, rollout
 from gitops_mk.core.source import Source
 from gitops_mk.model.cluster import LiveObject
-from gitops_mk.model.knob import annotation_key
+from gitops_mk.model.knob import annotation_key, knobs_from_annotations
 from gitops_mk.model.verdict import Reason
+from gitops_mk.model.workload import TEMPLATED_KINDS
 
 
 class NotNow(NamedTuple):
@@ -23,7 +25,12 @@ class NotNow(NamedTuple):
 
 def live_knobs(live: LiveObject) -> dict[str, int]:
     """The knobs on the pod template of a live object."""
-    return knobs_at(str(live.get("kind")), texts_of(live.get("spec"), ("spec",)))
+    kind = str(live.get("kind"))
+    if kind in TEMPLATED_KINDS:
+        # Thousands of these are looked at in one go.
+        annotations = part(live, *map(str, TEMPLATE))
+        return knobs_from_annotations({str(key): text for key, text in annotations.items() if isinstance(text, str)})
+    return knobs_at(kind, texts_of(live.get("spec"), ("spec",)))
 
 
 def foreign_owner(live: LiveObject, knobs: Iterable[str], extra: Iterable[str] = ()) -> NotNow | None:

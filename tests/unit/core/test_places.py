@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from gitops_mk.core.live import live_knobs
 from gitops_mk.core.places import TEMPLATE, Path, carriers, knobs_at, parse_pointer, pointer, texts_of
 from gitops_mk.core.target import find_target, overridden
 from gitops_mk.errors import InputError
@@ -132,3 +133,9 @@ def test_a_plan_item_of_roles_annotates_the_object_only() -> None:
         PlanItem(
             apiVersion="ray.io/v1", kind="RayJob", namespace="ml", name="train", patch=knob_patch({"a": 8}), reason="r"
         )
+
+
+def test_a_live_object_of_roles_has_the_knobs_of_its_roles() -> None:
+    role = {"template": {"spec": {"template": {"metadata": {"annotations": {KEY: "4"}}}}}}
+    assert live_knobs({"kind": "JobSet", "spec": {"replicatedJobs": [role]}}) == {"grad_accum_steps": 4}
+    assert live_knobs({"kind": "JobSet"}) == {}
