@@ -392,9 +392,14 @@ def test_a_server_that_can_not_be_reached(site: Site) -> None:
     assert "hint: " in done.stderr
     with controller(site, "alone", kubeconfig=closed) as running:
         running.wait("cluster_trouble")
-        status, text = running.fetch("/readyz")
-        assert status == 503
-        assert "is not listed yet" in text
+
+        def unready() -> str | None:
+            # Until the first round it only says that it is starting.
+            status, text = running.fetch("/readyz")
+            assert status == 503
+            return text if "is not listed yet" in text else None
+
+        wait_for(unready, 30, "/readyz that names the list")
         assert running.fetch("/healthz")[0] == 200
         assert running.stop() == 0
     assert site.prs() == []

@@ -110,9 +110,13 @@ class Stage:
 
     def pod(self) -> str:
         """The one pod that is not going away."""
-        pods = [p for p in self.kube.objects("Pod", self.namespace) if "deletionTimestamp" not in p["metadata"]]
-        assert len(pods) == 1, [p["metadata"]["name"] for p in pods]
-        return str(pods[0]["metadata"]["name"])
+
+        def only() -> str | None:
+            # Between a pod that goes and the next there may be none, or two.
+            pods = [p for p in self.kube.objects("Pod", self.namespace) if "deletionTimestamp" not in p["metadata"]]
+            return str(pods[0]["metadata"]["name"]) if len(pods) == 1 else None
+
+        return wait_for(only, 30, "the one pod")
 
     def wait_seen(self, knob: str, value: int, timeout: float = 60.0) -> str:
         """Wait until a pod's own log says that it runs the value, whatever pods come and go; gives the pod's name."""
