@@ -66,6 +66,7 @@ def apply_pr(
     verified = None
     if pr is not None and pr.state is PrState.OPEN and pr.head_sha is not None:
         verified = verify_pr(forge, pr, builder=builder, built_in=built_in, clock=clock, cluster=cluster)
+    plan = _brought(forge, verified, workload)
     facts = gate.GateFacts(
         kill=kill,
         license=license_status,
@@ -75,7 +76,7 @@ def apply_pr(
         base_tip=base,
         verified=verified,
         reported_ok=reported_ok,
-        approvals_needed=approvals_needed(policy, workload, _brought(forge, verified, workload)),
+        approvals_needed=approvals_needed(policy, workload, plan),
         identity=identity_of(policy.settings),
         kind=workload.kind if workload else "",
     )
@@ -88,11 +89,10 @@ def apply_pr(
         facts = replace(facts, kill=kill, pr=pr, base_tip=forge.base_tip())
         decision = gate.decide(facts, monotonic=clock.monotonic())
     first = decision.first
-    if decision.permit is None or pr is None or workload is None:
+    if decision.permit is None or pr is None or plan is None:
         reason = first.reason if first else Reason.VERIFY_FAILED
         said = first.message if first else "the pull request is for a workload the base does not configure"
         return Applied(False, pr, decision, reason=reason, message=said, kill=kill, verified=verified)
-    plan = _plan(forge, decision.permit.tree, workload)
     words = message(plan)
     try:
         sha = forge.merge(decision.permit, message=words)
@@ -145,7 +145,11 @@ def _brought(forge: Forge, verified: VerifyOutcome | None, workload: WorkloadSet
     """The plan in the tree that was verified; the pull request's record only says what it is about."""
     if verified is None or not verified.ok or verified.tree is None or workload is None:
         return None
-    return _plan(forge, verified.tree, workload)
+    path = plan_path(workload.overlay, workload.ref.slug)
+    text = forge.repo.read(verified.tree, path)
+    if text is None:
+        raise InputError(f"{path} is not in the tree to merge")
+    return Plan.parse_json(text, what=path)
 
 
 def _lost(forge: Forge, pr: PullRequest, lost: ConflictError) -> Reason:
@@ -156,14 +160,6 @@ def _lost(forge: Forge, pr: PullRequest, lost: ConflictError) -> Reason:
         return Reason.HEAD_MOVED
     live = forge.get_pr(pr.number)
     return Reason.NOT_MERGEABLE if live is not None and live.state is PrState.OPEN else Reason.PR_NOT_OPEN
-
-
-def _plan(forge: Forge, tree: str, workload: WorkloadSettings) -> Plan:
-    path = plan_path(workload.overlay, workload.ref.slug)
-    text = forge.repo.read(tree, path)
-    if text is None:
-        raise InputError(f"{path} is not in the tree to merge")
-    return Plan.parse_json(text, what=path)
 
 
 def gate_payload(decision: GateDecision | None) -> list[dict[str, object]]:

@@ -16,6 +16,9 @@ from gitops_mk.model.verdict import Reason
 from gitops_mk.model.workload import API_VERSIONS
 from gitops_mk.ports import Cluster, ManifestBuilder
 
+# What Argo CD and Flux say, in the order of the fields of `SyncObjects`.
+SYNC_KINDS = ("Application", "Kustomization", "GitRepository")
+
 
 @dataclass(frozen=True)
 class Inventory:
@@ -95,20 +98,19 @@ def confirmed(
 
 def sync_objects(cluster: Cluster, notes: list[str]) -> SyncObjects:
     """What Argo CD and Flux say; nothing of one that is not installed."""
-    everywhere = {
-        kind: by_name(_items(cluster, Scope(kind, None, ""), notes, whole=True))
-        for kind in ("Application", "Kustomization", "GitRepository")
-    }
-    return SyncObjects(everywhere["Application"], everywhere["Kustomization"], everywhere["GitRepository"])
+    return SyncObjects(*(by_name(_items(cluster, Scope(kind, None, ""), notes, whole=True)) for kind in SYNC_KINDS))
+
+
+def as_kept(item: LiveObject, kind: str, *, whole: bool) -> LiveObject:
+    """What is kept of an item of a list or a watch; `whole`: all of it. Items of a list carry neither kind nor version."""
+    return item if whole else trim({**item, "kind": kind, "apiVersion": API_VERSIONS.get(kind)})
 
 
 def _items(cluster: Cluster, scope: Scope, notes: list[str], *, whole: bool = False) -> Iterator[LiveObject]:
-    resource_kind = {"kind": scope.kind, "apiVersion": API_VERSIONS.get(scope.kind)}
     try:
         for page in cluster.pages(scope.kind, namespace=scope.namespace, labels=scope.labels):
             for item in page.items:
-                # The items of a list carry neither kind nor version.
-                yield item if whole else trim({**item, **resource_kind})
+                yield as_kept(item, scope.kind, whole=whole)
     except ClusterError as exc:
         if exc.status != 403:
             raise

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gitops_mk.controller.consult import ask
+from gitops_mk.controller.consult import ask, look
 from gitops_mk.core.dryrun import Compared, compare, unplanned
 from gitops_mk.core.live import foreign_owner, live_knobs
+from gitops_mk.core.places import OBJECT, TEMPLATE
 from gitops_mk.core.refusals import GITOPS_MANAGERS
 from gitops_mk.core.seen import seen_of
 from gitops_mk.errors import ClusterError, ConfigError
@@ -21,7 +22,7 @@ from gitops_mk.model.workload import WorkloadRef
 from gitops_mk.ports import Cluster
 
 UNKNOWN = "unknown"
-_PLACES = (("metadata", "annotations"), ("spec", "template", "metadata", "annotations"))
+_PLACES = (OBJECT, TEMPLATE)
 
 
 def verify_items(cluster: Cluster, items: Sequence[PlanItem], records: Sequence[Plan]) -> dict[str, Any]:
@@ -121,13 +122,13 @@ def item_payload(ref: WorkloadRef, seen: ClusterSeen | None) -> dict[str, Any]:
 def _judge(cluster: Cluster, item: PlanItem, record: Plan | None) -> tuple[ClusterSeen, str]:
     """What the cluster says of an item, and why it is out of date, where it is."""
     ref = item.ref()
-    word = ask(cluster, ref, None, None)
+    word = look(cluster, ref)
     if word.live is None or word.can_patch is not True or not ref.in_place:
         return seen_of(word, None), ""
     # The values as they run and as they are planned, applied to the same live object: the difference is the plan's.
     planned, runs = item.knobs(), live_knobs(word.live)
     now = {knob: value for knob, value in runs.items() if knob in planned}
-    word = ask(cluster, ref, _document(item, now), _document(item, planned))
+    word = ask(cluster, ref, _document(item, now), _document(item, planned), seen=word)
     compared = _compare(word, planned, now)
     stale = ""
     for change in record.changes if record is not None else ():

@@ -14,6 +14,7 @@ from gitops_mk.controller.state import check_base_branch, policy_of
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.checks.facts import built_knobs
 from gitops_mk.core.inventory import Found
+from gitops_mk.core.ledger import since_rollout
 from gitops_mk.core.planner import Options
 from gitops_mk.core.policy import Policy
 from gitops_mk.core.source import Source, at_revision
@@ -194,9 +195,7 @@ def _running_since(found: Found, snapshot: Snapshot) -> datetime | None:
     change = snapshot.applied.get(found.ref.key)
     if change is None:
         return None
-    pr = next((pr for pr in snapshot.prs if pr.merge_sha == change.commit), None)
-    check = pr.newest_check(ROLLOUT_CHECK, change.commit) if pr is not None else None
-    return parse_time(check.at if check is not None else change.at)
+    return parse_time(since_rollout([change], snapshot.prs)[0].at)
 
 
 def _told(found: Found, result: LoopResult, desk: Desk) -> Result:

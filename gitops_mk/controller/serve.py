@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gitops_mk.controller.fenced import FencedForge, StoppedError
-from gitops_mk.controller.inventory import Inventory, Scope, scopes
+from gitops_mk.controller.inventory import SYNC_KINDS, Inventory, Scope, scopes
 from gitops_mk.controller.queue import WorkQueue
 from gitops_mk.controller.reconcile import LEFT_ALONE, Desk, Memory, Result, Snapshot, reconcile
 from gitops_mk.controller.tools import Workplace
@@ -26,7 +26,6 @@ from gitops_mk.model.settings import RepoSettings
 from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import Cluster, Election
 
-SYNC_KINDS = ("Application", "Kustomization", "GitRepository")
 TICK_S = 1.0
 # A main loop that has not come round for so long hangs.
 STUCK_S = 600.0

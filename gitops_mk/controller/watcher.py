@@ -6,13 +6,10 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-from gitops_mk.controller.inventory import Scope
-from gitops_mk.core.inventory import trim
+from gitops_mk.controller.inventory import Scope, as_kept
 from gitops_mk.errors import ClusterError, ExpiredError, MkError
 from gitops_mk.model.cluster import LiveObject
-from gitops_mk.model.workload import API_VERSIONS
 from gitops_mk.ports import Cluster
 
 PAUSE_S = 1.0
@@ -106,7 +103,7 @@ class Watcher:
         version = ""
         for page in self._cluster.pages(self.scope.kind, namespace=self.scope.namespace, labels=self.scope.labels):
             for item in page.items:
-                fresh[_key(item)] = self._kept(item)
+                fresh[_key(item)] = as_kept(item, self.scope.kind, whole=self._whole)
             # The first page's: changes since then are told by the watch, whatever later pages showed.
             version = version or page.resource_version
         self._error = ""
@@ -146,19 +143,13 @@ class Watcher:
     def _take(self, kind: str, item: LiveObject) -> None:
         if kind == "BOOKMARK":
             return
-        kept = self._kept(item)
+        kept = as_kept(item, self.scope.kind, whole=self._whole)
         with self._lock:
             if kind == "DELETED":
                 self._objects.pop(_key(item), None)
             else:
                 self._objects[_key(item)] = kept
         self._changed(kept)
-
-    def _kept(self, item: LiveObject) -> LiveObject:
-        if self._whole:
-            return item
-        named: dict[str, Any] = {"kind": self.scope.kind, "apiVersion": API_VERSIONS.get(self.scope.kind)}
-        return trim({**item, **named})
 
 
 def _key(item: LiveObject) -> str:

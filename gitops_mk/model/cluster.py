@@ -107,13 +107,6 @@ class DryRun(Frozen):
     remedy: str | None = None
 
 
-class LogPosition(NamedTuple):
-    """Where reading of a container's log stands: the time of the last line, and how many lines carry that time."""
-
-    time: str
-    lines: int
-
-
 @dataclass(frozen=True)
 class Trial:
     """The dry-run of one document: without force, which tells of conflicts, and with it where there were some.
