@@ -16,6 +16,8 @@ GitSha = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})
 VERIFY_CHECK = "modekeeper/verify"
 # On the merge commit: the cluster was seen to run it.
 ROLLOUT_CHECK = "modekeeper/rollout"
+# On a head: success only while the gate would open, so that a person's click meets the same conditions.
+GATE_CHECK = "modekeeper/gate"
 LABEL = "modekeeper"
 LABEL_PAUSED = "modekeeper/paused-by-human"
 LABEL_RELEASED = "modekeeper/released"
@@ -38,17 +40,27 @@ class PrState(StrEnum):
 
 
 class Person(Frozen):
-    """Who did something, as git knows them."""
+    """Who did something, as git knows them; `account` is the forge's own number, which outlives any name.
+
+    `bot`: an account that no person sits behind.
+    """
 
     name: Annotated[str, StringConstraints(max_length=200)]
     email: Annotated[str, StringConstraints(max_length=200)]
+    account: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")] | None = None
+    bot: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tells people apart: the account where there is one, else the address."""
+        return f"account {self.account}" if self.account is not None else self.email.lower()
 
 
 class Review(Frozen):
-    """One review, bound to the commit that was looked at."""
+    """One review, bound to the commit that was looked at. One that was `dismissed` speaks neither for nor against."""
 
     by: Person
-    verdict: Literal["approved", "changes_requested"]
+    verdict: Literal["approved", "changes_requested", "dismissed"]
     commit: GitSha
     at: Timestamp
     comment: str = ""
@@ -100,6 +112,8 @@ class PullRequest(Frozen):
     close_reason: str | None = None
     merge_sha: GitSha | None = None
     rollback_of: Annotated[int, Field(ge=1)] | None = None
+    # A person asked for a pause until then: it stays open, and is not merged.
+    held_until: Timestamp | None = None
     # The values the pull request moves, so that holds can be told from closed ones without their branch.
     changes: dict[str, tuple[int, int]] = {}
 

@@ -6,7 +6,9 @@ The JSON Schema and the reference page in `docs/` are made from these classes.
 from __future__ import annotations
 
 import posixpath
+from datetime import datetime
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -34,8 +36,34 @@ def safe_repo_path(value: str) -> str:
     return value.rstrip("/")
 
 
+def a_time(value: str) -> str:
+    """A date, or a date and a time of day. Raises ValueError for one that no calendar has."""
+    datetime.fromisoformat(value)
+    return value
+
+
+def a_time_zone(value: str) -> str:
+    """A time zone of the IANA database. Raises ValueError for any other name."""
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+        raise ValueError(f"{value!r} is no time zone, expected one such as UTC or Europe/Berlin") from exc
+    return value
+
+
 RepoPath = Annotated[str, StringConstraints(max_length=512), AfterValidator(safe_repo_path)]
 BranchName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$")]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DayTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
+LocalTime = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T([01][0-9]|2[0-3]):[0-5][0-9])?$"),
+    AfterValidator(a_time),
+]
+TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(a_time_zone)]
+LabelName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f,]{1,50}$")]
+Login = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}(\[bot\])?$")]
 PassportName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9]{0,62}$")]
 
 
@@ -84,10 +112,69 @@ class Defaults(Frozen):
     passport: PassportName = Field("pilot", description="Passport of workloads that name none.")
 
 
+class Limits(Frozen):
+    """How many pull requests a reviewer is asked to look at. What undoes a change is exempt."""
+
+    max_open_prs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        3, description="Open pull requests at a time, in the whole repository. `null`: no limit."
+    )
+    max_prs_per_hour: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        2, description="Pull requests opened within an hour. `null`: no limit."
+    )
+
+
+class TimeWindow(Frozen):
+    """A stretch of the week, in the schedule's time zone. One that ends before it begins runs past midnight."""
+
+    days: tuple[Weekday, ...] = Field(WEEKDAYS, description="Days on which it begins, `mon` to `sun`.")
+    start: DayTime = Field("00:00", description="When it begins, `HH:MM`.")
+    end: DayTime = Field("24:00", description="When it ends, `HH:MM`; `24:00` is the end of the day.")
+
+
+class Freeze(Frozen):
+    """A time in which nothing is proposed and nothing is merged."""
+
+    start: LocalTime = Field(description="When it begins, `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM`, quoted.")
+    end: LocalTime = Field(description="When it ends, the same way; a date alone means its beginning.")
+    reason: Annotated[str, StringConstraints(max_length=200)] = Field("", description="Why; it is told to reviewers.")
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError(f"a freeze from {self.start} to {self.end} has no length")
+        return self
+
+
+class Schedule(Frozen):
+    """When pull requests may be opened and merged. What undoes a change is exempt from the windows, not from a freeze."""
+
+    timezone: TimeZone = Field("UTC", description="An IANA time zone, such as `Europe/Berlin`.")
+    windows: tuple[TimeWindow, ...] = Field((), description="When proposing and merging is welcome. None: at any time.")
+    freezes: tuple[Freeze, ...] = Field((), description="When neither is.")
+
+
 class ForgeSettings(Frozen):
     """Where pull requests live."""
 
-    kind: Literal["local"] = Field("local", description="`local`: pull requests are refs in the git server itself.")
+    kind: Literal["local", "github"] = Field(
+        "local",
+        description="`local`: pull requests are refs in the git server itself; `github`: GitHub, or GitHub Enterprise Server, "
+        "at the host of the repository's own address.",
+    )
+    merge_method: Literal["merge", "squash"] = Field("merge", description="On GitHub: how a pull request is merged.")
+    signed_commits: bool = Field(
+        False, description="On GitHub: commits are made by its API, which signs them, instead of being pushed."
+    )
+    strict: bool = Field(
+        False, description="On GitHub: refuse to merge where our own identity could pass the branch's rules by."
+    )
+    dashboard: bool = Field(False, description="On GitHub: keep an issue that shows how everything stands.")
+    labels: tuple[LabelName, ...] = Field((), description="Labels for our pull requests, besides `modekeeper`.")
+    reviewers: tuple[Login, ...] = Field((), description="On GitHub: accounts that are asked for a review.")
+    team_reviewers: tuple[Login, ...] = Field((), description="On GitHub: teams that are asked, by their slug.")
+    history_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+        90, description="On GitHub: for how many days a closed pull request is remembered, and with it its hold."
+    )
     urls: tuple[Annotated[str, StringConstraints(min_length=1, max_length=500)], ...] = Field(
         (), description="Other addresses of this repository, as Argo CD or Flux may name it."
     )
@@ -143,6 +230,8 @@ class RepoSettings(Frozen):
     catalog: RepoPath | None = Field(None, description="A chord catalog in this repository. Default: the built-in one.")
     defaults: Defaults = Field(Defaults(), description="Defaults for workloads.")
     forge: ForgeSettings = Field(ForgeSettings(), description="Where pull requests live.")
+    limits: Limits = Field(Limits(), description="How many pull requests a reviewer is asked to look at.")
+    schedule: Schedule = Field(Schedule(), description="When pull requests may be opened and merged.")
     cluster: ClusterSettings = Field(ClusterSettings(), description="What the cluster has a say in.")
     discovery: Discovery = Field(Discovery(), description="Workloads that are found by their label.")
     identity: Identity = Field(Identity(), description="Author of the controller's commits.")

@@ -28,6 +28,10 @@ class Reason(StrEnum):
 
     # Proposing: why no branch was written.
     PAUSED_BY_HUMAN = "paused_by_human"
+    TOO_MANY_OPEN = "too_many_open"
+    TOO_MANY_PER_HOUR = "too_many_per_hour"
+    OUTSIDE_SCHEDULE = "outside_schedule"
+    FROZEN = "frozen"
 
     # A live workload: why nothing is planned for it now.
     NOT_ENABLED = "not_enabled"
@@ -75,6 +79,12 @@ class Reason(StrEnum):
     PR_DRAFT = "pr_draft"
     CHANGES_REQUESTED = "changes_requested"
     REVIEW_REQUIRED = "review_required"
+    NOT_OURS = "not_ours"
+    AUTO_MERGE = "auto_merge"
+    MERGE_QUEUE = "merge_queue"
+    CHECK_MISSING = "check_missing"
+    CHECK_FAILED = "check_failed"
+    RULES_UNREADABLE = "rules_unreadable"
     NOT_MERGEABLE = "not_mergeable"
     HEAD_MOVED = "head_moved"
     BASE_MOVED = "base_moved"
