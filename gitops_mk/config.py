@@ -16,7 +16,7 @@ from gitops_mk.errors import ConfigError
 class Access:
     """How to reach a GitOps repository. `repo` is a checkout or a bare repository; `forge` overrides its remote.
 
-    `url`: there is no checkout at all, only the server.
+    `url`: there is no checkout at all, only the server. `out` is where what must outlive the process is kept.
     """
 
     repo: Path | None = None
@@ -24,6 +24,7 @@ class Access:
     base_branch: str | None = None
     license_path: Path | None = None
     url: str | None = None
+    out: Path = Path("report")
 
 
 def provenance() -> Mapping[str, object]:

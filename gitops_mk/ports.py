@@ -12,11 +12,14 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
+from gitops_mk.errors import ForgeError
 from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PullRequest, Review
 from gitops_mk.model.cluster import ApplyAnswer, LiveObject, Page, WatchEvent
 from gitops_mk.model.gate import KillReading
 from gitops_mk.model.git import CommitInfo, PathChange, TreeEntry
+from gitops_mk.model.intent import MergeIntent
 from gitops_mk.model.permit import Permit
+from gitops_mk.model.standing import Standing
 from gitops_mk.model.telemetry import Environment, SourceInfo
 
 
@@ -133,6 +136,11 @@ class Forge(Protocol):
         ...
 
     @property
+    def identity(self) -> Person:
+        """Who we are there: whom our pull requests and comments are by."""
+        ...
+
+    @property
     def base_branch(self) -> str:
         """The branch that pull requests go to."""
         ...
@@ -150,11 +158,31 @@ class Forge(Protocol):
         ...
 
     def get_pr(self, number: int) -> PullRequest | None:
-        """One pull request, with the live head of its branch."""
+        """One pull request as of the last refresh, with the head of its branch; its reviews and comments may be older."""
+        ...
+
+    def live(self, number: int) -> PullRequest | None:
+        """One pull request whole, read past every cache: what the gate looks at."""
+        ...
+
+    def standing(self, pr: PullRequest) -> Standing:
+        """How an open pull request stands by the forge's own rules, read past every cache. What can't be read is named there."""
+        ...
+
+    def stopped(self) -> KillReading:
+        """The kill switch that the forge itself keeps, besides the file on the base branch. Raises ForgeError."""
+        ...
+
+    def stop(self, why: str) -> None:
+        """Throw it, for people to clear: something was merged that should not have been. Raises ForgeError."""
         ...
 
     def push_branch(self, branch: str, *, old: str | None, new: str | None) -> None:
         """Move a branch from `old` (None: create) to `new` (None: delete)."""
+        ...
+
+    def push_branches(self, moves: Mapping[str, tuple[str | None, str | None]]) -> Mapping[str, ForgeError]:
+        """Move many branches at once, each by its own compare-and-swap; gives why, for those that did not move."""
         ...
 
     def create_pr(self, pr: PullRequest) -> PullRequest:
@@ -190,6 +218,22 @@ class Forge(Protocol):
 
     def applied(self, workload: str | None = None, *, since: int = 0) -> tuple[AppliedChange, ...]:
         """Merged chords by the trailers on the base branch, oldest first."""
+        ...
+
+
+class IntentLog(Protocol):
+    """The merge that was asked for and not accounted for yet: written before it is asked for, on a disk that keeps it."""
+
+    def write(self, intent: MergeIntent) -> None:
+        """Keep it, whatever happens to this process. Raises PeerError when that can't be; then nothing may be merged."""
+        ...
+
+    def read(self) -> MergeIntent | None:
+        """The one that is kept; None where all is accounted for. Raises InputError for a record that can't be read."""
+        ...
+
+    def clear(self) -> None:
+        """It is accounted for. Raises PeerError."""
         ...
 
 

@@ -21,14 +21,15 @@ from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.policy import load_policy
 from gitops_mk.errors import ConfigError, InputError
 from gitops_mk.model.change import Person
-from gitops_mk.model.settings import CONFIG_PATH, Identity, WorkloadSettings
+from gitops_mk.model.settings import CONFIG_PATH, RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import WorkloadRef
-from gitops_mk.ports import Cluster, TelemetrySource
+from gitops_mk.ports import Cluster, Forge, TelemetrySource
 
 # How long pods' logs are followed when nothing says so.
 POD_LOGS_S = 120.0
 
 if TYPE_CHECKING:
+    from gitops_mk.adapters.clone import Clone
     from gitops_mk.adapters.cluster.client import HttpCluster
     from gitops_mk.core.inventory import Home
 
@@ -77,7 +78,9 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
 
     Raises InputError and ConfigError for a repository that can't be used, ForgeError when its server can't be reached.
     """
-    from gitops_mk.adapters.forge_local import LocalForge
+    from gitops_mk.adapters.clone import Clone
+    from gitops_mk.adapters.forge_local import REFSPECS
+    from gitops_mk.adapters.intents import IntentFile
     from gitops_mk.adapters.killswitch import GateKillSwitch
     from gitops_mk.adapters.license_files import read_status
 
@@ -102,28 +105,31 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
         )
     # From afar only the server can say what its configuration names; it is held against this below.
     base_branch = access.base_branch or (_base_branch(git_dir, tools) if git_dir is not None else "main")
-    default = Identity()
-    forge = LocalForge(
-        remote,
-        base_branch=base_branch,
-        identity=Person(name=default.name, email=default.email),
-        clock=tools.clock,
-        borrow=git_dir,
-    )
+    clone = Clone(remote, REFSPECS, borrow=git_dir)
     try:
-        tip = forge.base_tip()
-        policy = load_policy(lambda path: forge.repo.read(tip, path), tools.built_in)
+        tip = clone.base_tip(base_branch)
+        policy = load_policy(lambda path: clone.repo.read(tip, path), tools.built_in)
         check_base_branch(policy.settings, base_branch)
-        forge.identity = identity_of(policy.settings)
-        bindings = {"repository": remote, "root_commit": forge.repo.root(tip)}
+        forge = _forge(clone, policy.settings, tools)
+        bindings = {"repository": remote, "root_commit": clone.repo.root(tip)}
         yield Workplace(
             forge=forge,
             kill_switch=GateKillSwitch(forge, tools.cluster),
             license_status=lambda: read_status(access.license_path, now=tools.clock.now(), bindings=bindings),
+            intents=IntentFile(access.out),
             remote=remote,
         )
     finally:
-        forge.close()
+        clone.close()
+
+
+def _forge(clone: Clone, settings: RepoSettings, tools: Tools) -> Forge:
+    """The forge that the base branch's configuration names. Raises ConfigError."""
+    from gitops_mk.adapters.forge_local import LocalForge
+
+    return LocalForge(
+        clone.remote, base_branch=settings.base_branch, identity=identity_of(settings), clock=tools.clock, clone=clone
+    )
 
 
 def home_of(place: Workplace, tools: Tools) -> Home:

@@ -50,22 +50,10 @@ class FolderStore:
         path = self.folder / name
         # A name that is no text, in a message, must not cost the whole report.
         data = content.encode("utf-8", "replace") if isinstance(content, str) else content
-        temporary = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=".mk-", dir=path.parent)
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o644)
-            Path(temporary).replace(path)
-            _sync_folder(path.parent)
+            write_atomic(path, data)
         except OSError as exc:
             raise _unwritable(path, exc) from exc
-        finally:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
         return str(path)
 
     def explain(self, event: str, payload: Mapping[str, Any], *, at: datetime) -> None:
@@ -96,6 +84,24 @@ class FolderStore:
             return None
         except OSError as exc:
             raise InputError(f"{self.folder / name} can't be read: {exc.strerror}") from exc
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, flushed to the disk; its folder is made. Raises OSError."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".mk-", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)
+        Path(temporary).replace(path)
+        _sync_folder(path.parent)
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def _write_all(file: FileIO, data: bytes) -> None:

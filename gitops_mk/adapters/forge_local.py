@@ -8,17 +8,18 @@ merge moves the base branch, deletes the workload's branch and closes the record
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
-from gitops_mk.adapters.git import GitRepo, open_private
-from gitops_mk.errors import ConflictError, ForgeError, GitError, IntegrityError, MkError
+from gitops_mk.adapters.clone import Clone
+from gitops_mk.adapters.git import GitRepo
+from gitops_mk.errors import ConflictError, ForgeError, IntegrityError
 from gitops_mk.model.canonical import dumps_pretty
 from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PrState, PullRequest, Review
+from gitops_mk.model.gate import KillReading
 from gitops_mk.model.permit import Permit
 from gitops_mk.model.settings import KILL_SWITCH_PATH
+from gitops_mk.model.standing import Standing
 from gitops_mk.model.times import format_time
 from gitops_mk.ports import Clock
 
@@ -30,38 +31,39 @@ TRIES = 5
 _PR_REF = re.compile(re.escape(PR_REFS) + r"([1-9][0-9]{0,8})\Z")
 
 
-def _conflict(ref: str) -> ConflictError:
-    return ConflictError(f"{ref} was moved by somebody else at the same time", ref=ref)
-
-
 class LocalForge:
-    """Branches and pull requests of one remote. Holds a private clone; `close` removes it."""
+    """Branches and pull requests of one remote. Holds a private clone, its own or one handed in; `close` removes it."""
 
     def __init__(
-        self, remote: str, *, base_branch: str, identity: Person, clock: Clock, borrow: Path | None = None
+        self,
+        remote: str,
+        *,
+        base_branch: str,
+        identity: Person,
+        clock: Clock,
+        borrow: Path | None = None,
+        clone: Clone | None = None,
     ) -> None:
-        self.remote = remote
         self._base_branch = base_branch
-        self.identity = identity
+        self._identity = identity
         self._clock = clock
-        self._folder = tempfile.TemporaryDirectory(prefix="mk-forge-", ignore_cleanup_errors=True)
         self._records: dict[str, PullRequest] = {}
-        try:
-            self._repo = open_private(Path(self._folder.name), remote, REFSPECS, borrow=borrow)
-        except GitError as exc:
-            self.close()
-            raise ForgeError(
-                f"the git server can't be read: {exc.message}",
-                hint=exc.hint or "check --forge, or the remote of the checkout",
-                retryable=exc.retryable,
-            ) from exc
-        except MkError:
-            self.close()
-            raise
+        self._clone = clone if clone is not None else Clone(remote, REFSPECS, borrow=borrow)
+        self._repo = self._clone.repo
 
     def close(self) -> None:
         """Remove the private clone."""
-        self._folder.cleanup()
+        self._clone.close()
+
+    @property
+    def remote(self) -> str:
+        """The address of the git server."""
+        return self._clone.remote
+
+    @property
+    def identity(self) -> Person:
+        """Who we are: the author of our commits."""
+        return self._identity
 
     @property
     def base_branch(self) -> str:
@@ -75,32 +77,26 @@ class LocalForge:
 
     def refresh(self) -> None:
         """Fetch what changed. Raises ForgeError."""
-        try:
-            self._repo.fetch(self.remote, REFSPECS)
-        except GitError as exc:
-            raise ForgeError(
-                f"the git server can't be read: {exc.message}", hint=exc.hint, retryable=exc.retryable
-            ) from exc
+        self._clone.refresh()
 
     # -- branches ----------------------------------------------------------------------------------------------------
 
     def base_tip(self) -> str:
         """The tip of the base branch. Raises ForgeError when it has none."""
-        tip = self.branch_tip(self.base_branch)
-        if tip is None:
-            raise ForgeError(
-                f"branch {self.base_branch!r} is not on the git server",
-                hint="push it, or set base_branch in .modekeeper/config.yaml",
-            )
-        return tip
+        return self._clone.base_tip(self.base_branch)
 
     def branch_tip(self, branch: str) -> str | None:
         """The tip of a branch, None when it is not there."""
-        return self._repo.refs(f"refs/heads/{branch}").get(f"refs/heads/{branch}")
+        return self._clone.tip(branch)
 
     def push_branch(self, branch: str, *, old: str | None, new: str | None) -> None:
         """Move a branch from `old` (None: create) to `new` (None: delete)."""
-        self._push({f"refs/heads/{branch}": (old, new)})
+        self._clone.push({f"refs/heads/{branch}": (old, new)})
+
+    def push_branches(self, moves: Mapping[str, tuple[str | None, str | None]]) -> Mapping[str, ForgeError]:
+        """Move many branches at once, each by its own compare-and-swap; gives why, for those that did not move."""
+        lost = self._clone.push_each({f"refs/heads/{branch}": move for branch, move in moves.items()})
+        return {ref.removeprefix("refs/heads/"): why for ref, why in lost.items()}
 
     def commit_base(self, *, old: str, files: Mapping[str, bytes | None], message: str) -> str:
         """Put a commit on the base branch (the kill switch's own file, nothing else)."""
@@ -109,7 +105,7 @@ class LocalForge:
             raise IntegrityError(f"{other[0]} can't be written to {self.base_branch}: only a merge may do that")
         tree = self._repo.write_tree(old, files)
         sha = self._commit(tree, [old], message)
-        self._push({f"refs/heads/{self.base_branch}": (old, sha)})
+        self._clone.push({f"refs/heads/{self.base_branch}": (old, sha)})
         return sha
 
     # -- pull requests -----------------------------------------------------------------------------------------------
@@ -127,6 +123,34 @@ class LocalForge:
         """One pull request, with the live head of its branch."""
         oid = self._repo.refs(f"{PR_REFS}{number}").get(f"{PR_REFS}{number}")
         return None if oid is None else self._with_head(self._load(oid, number))
+
+    def live(self, number: int) -> PullRequest | None:
+        """The same: there is no cache but the clone, and its leases hold what was seen in place."""
+        return self.get_pr(number)
+
+    def standing(self, pr: PullRequest) -> Standing:
+        """A bare repository has no rules of its own: only whether merging works."""
+        tree = self._repo.merge_tree(self.base_tip(), pr.head_sha) if pr.head_sha is not None else None
+        return Standing(same_repository=True, mergeable=tree is not None)
+
+    def stopped(self) -> KillReading:
+        """None but the file on the base branch."""
+        return KillReading(source="forge", configured=False, active=False, detail="the base branch holds it")
+
+    def stop(self, why: str) -> None:
+        """Put the kill switch's file on the base branch."""
+        for _ in range(TRIES):
+            self.refresh()
+            try:
+                self.commit_base(
+                    old=self.base_tip(),
+                    files={KILL_SWITCH_PATH: f"{why}\n".encode()},
+                    message="Throw the kill switch\n\n" + why,
+                )
+            except ConflictError:
+                continue
+            return
+        raise ConflictError("other commits kept being pushed at the same time", ref=f"refs/heads/{self.base_branch}")
 
     def create_pr(self, pr: PullRequest) -> PullRequest:
         """Open it under the next free number. A branch that has an open one keeps that: it is given back as it stands."""
@@ -196,7 +220,7 @@ class LocalForge:
                 "closed_by": self.identity,
             }
         )
-        self._push(
+        self._clone.push(
             {
                 f"refs/heads/{self.base_branch}": (permit.base_sha, sha),
                 f"refs/heads/{pr.branch}": (permit.head_sha, None),
@@ -256,7 +280,7 @@ class LocalForge:
         raise ConflictError(f"#{number} kept being changed at the same time", ref=f"{PR_REFS}{number}")
 
     def _store(self, old: str | None, record: PullRequest, message: str) -> None:
-        self._push({f"{PR_REFS}{record.number}": (old, self._record_commit(old, record, message))})
+        self._clone.push({f"{PR_REFS}{record.number}": (old, self._record_commit(old, record, message))})
 
     def _record_commit(self, old: str | None, record: PullRequest, message: str) -> str:
         stored = record.model_copy(update={"body": ""})
@@ -271,27 +295,3 @@ class LocalForge:
             author=self.identity,
             time=int(self._clock.now().timestamp()),
         )
-
-    def _push(self, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
-        """One atomic push. An answer that was lost on the way is made up for by looking at what came of it."""
-        try:
-            self._repo.push(self.remote, updates)
-        except ConflictError as exc:
-            with suppress(ForgeError):
-                self.refresh()
-            # Git names one of those that moved, whichever comes first in its own order; here it is the caller's.
-            moved = (ref for ref, (old, _) in updates.items() if self._repo.refs(ref).get(ref) != old)
-            raise _conflict(next(moved, exc.ref)) from exc
-        except GitError as exc:
-            if not (exc.retryable and self._took_effect(updates)):
-                raise ForgeError(
-                    f"the git server did not take the push: {exc.message}", hint=exc.hint, retryable=exc.retryable
-                ) from exc
-        self._repo.set_refs({ref: new for ref, (_, new) in updates.items()})
-
-    def _took_effect(self, updates: Mapping[str, tuple[str | None, str | None]]) -> bool:
-        try:
-            self.refresh()
-        except ForgeError:
-            return False
-        return all(self._repo.refs(ref).get(ref) == new for ref, (_, new) in updates.items())

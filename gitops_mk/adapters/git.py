@@ -10,8 +10,8 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,11 +85,16 @@ class _Listed(NamedTuple):
 class GitRepo:
     """One git directory. With `scratch`, an empty one made there borrows its objects, and the repository is only read.
 
+    `token` gives what remotes are talked to with over HTTP; without it, the environment does.
+
     That also keeps the repository's own merge drivers and filters out of what is computed.
     """
 
-    def __init__(self, git_dir: Path, *, scratch: Path | None = None) -> None:
+    def __init__(
+        self, git_dir: Path, *, scratch: Path | None = None, token: Callable[[], str | None] | None = None
+    ) -> None:
         self.git_dir = git_dir
+        self._token = token
         self._env = self._refs_env = _environment(git_dir)
         self._listings: dict[str, tuple[_Listed, ...]] = {}
         if scratch is not None:
@@ -360,7 +365,7 @@ class GitRepo:
                 "fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
                 "--no-recurse-submodules", "--end-of-options", check_remote(remote), *refspecs,
             ),
-            _for_remote(self._env, remote),
+            self._for_remote(remote),
         )  # fmt: skip
         if code:
             raise _failed("fetch", said)
@@ -370,21 +375,42 @@ class GitRepo:
 
         Raises ConflictError when one is not at `old` any more, GitError when the remote refuses for another reason.
         """
-        leases = [f"--force-with-lease={ref}:{old or ''}" for ref, (old, _) in updates.items()]
-        specs = [f"{new or ''}:{ref}" for ref, (_, new) in updates.items()]
-        code, out, said = _execute(
-            (
-                "push", "--atomic", "--porcelain", "--no-verify", "--no-follow-tags", *leases,
-                "--end-of-options", check_remote(remote), *specs,
-            ),
-            _for_remote(self._env, remote),
-        )  # fmt: skip
+        code, out, said = _execute(_push_args(remote, updates, "--atomic"), self._for_remote(remote))
         if code == 0:
             return
         lost = _lost_ref(out.decode("utf-8", "replace"), said)
         if lost is not None:
             raise ConflictError(f"{lost} was moved by somebody else at the same time", ref=lost)
         raise _failed("push", "\n".join(line for line in (*_rejections(out), said) if line))
+
+    def push_each(
+        self, remote: str, updates: Mapping[str, tuple[str | None, str | None]]
+    ) -> dict[str, tuple[bool, str]]:
+        """Move refs by one push, each on its own; gives those that did not move: whether it lost a race, and git's words.
+
+        Raises GitError when the push as a whole did not go through.
+        """
+        code, out, said = _execute(_push_args(remote, updates), self._for_remote(remote))
+        rejected = _refusals(out.decode("utf-8", "replace"))
+        if code and not rejected:
+            raise _failed("push", said)
+        return {ref: (_lost_race(why), f"git push failed: {_tidy(why)}") for ref, why in rejected.items()}
+
+    def _for_remote(self, remote: str) -> dict[str, str]:
+        return _for_remote(self._env, remote, self._token() if self._token is not None else None)
+
+
+def _push_args(remote: str, updates: Mapping[str, tuple[str | None, str | None]], *how: str) -> list[str]:
+    leases = [f"--force-with-lease={ref}:{old or ''}" for ref, (old, _) in updates.items()]
+    specs = [f"{new or ''}:{ref}" for ref, (_, new) in updates.items()]
+    fixed = ["push", *how, "--porcelain", "--no-verify", "--no-follow-tags"]
+    return [*fixed, *leases, "--end-of-options", check_remote(remote), *specs]
+
+
+def _refusals(out: str) -> dict[str, str]:
+    """The refs that a push names as not moved, and why."""
+    rows = [line.split("\t") for line in out.splitlines() if line.startswith("!\t") and line.count("\t") == 2]
+    return {names.rpartition(":")[2]: why for _, names, why in rows}
 
 
 def _rejections(out: bytes) -> list[str]:
@@ -393,12 +419,10 @@ def _rejections(out: bytes) -> list[str]:
 
 def _lost_ref(out: str, said: str) -> str | None:
     """A ref whose lease was lost, by what git push said here or by what the server's transaction said there."""
-    rejected = [line.split("\t") for line in out.splitlines() if line.startswith("!\t") and line.count("\t") == 2]
-    lost = next((names.rpartition(":")[2] for _, names, why in rejected if _lost_race(why)), None)
+    rejected = _refusals(out)
+    lost = next((ref for ref, why in rejected.items() if _lost_race(why)), None)
     server = re.search(r"cannot lock ref '(refs/[^']+)'", said)
-    if lost is None and server and any(names.endswith(f":{server[1]}") for _, names, _ in rejected):
-        return server[1]
-    return lost
+    return server[1] if lost is None and server and server[1] in rejected else lost
 
 
 def _failed(verb: str, said: str) -> GitError:
@@ -514,18 +538,17 @@ def user_identity(git_dir: Path) -> Person | None:
     return Person(name=match[1], email=match[2]) if code == 0 and match else None
 
 
-@contextmanager
-def private_clone(remote: str, refspecs: Sequence[str], *, borrow: Path | None = None) -> Iterator[GitRepo]:
-    """A bare repository of our own that lives as long as the block; `borrow`s the objects of a local one."""
-    with tempfile.TemporaryDirectory(prefix="mk-repo-", ignore_cleanup_errors=True) as folder:
-        repo = open_private(Path(folder), remote, refspecs, borrow=borrow)
-        yield repo
-
-
-def open_private(folder: Path, remote: str, refspecs: Sequence[str], *, borrow: Path | None = None) -> GitRepo:
-    """The same in a folder that the caller owns."""
+def open_private(
+    folder: Path,
+    remote: str,
+    refspecs: Sequence[str],
+    *,
+    borrow: Path | None = None,
+    token: Callable[[], str | None] | None = None,
+) -> GitRepo:
+    """A bare repository of our own in `folder`; `borrow`s the objects of a local one. Raises GitError."""
     check_remote(remote)
-    repo = init_bare(folder / "repo.git")
+    repo = GitRepo(init_bare(folder / "repo.git").git_dir, token=token)
     if borrow is not None and _is_complete(borrow):
         _borrow(repo.git_dir, borrow)
     repo.fetch(remote, refspecs)
@@ -602,12 +625,12 @@ def _with_settings(env: Mapping[str, str], settings: Mapping[str, str]) -> dict[
     return {**env, **more}
 
 
-def _for_remote(env: Mapping[str, str], remote: str) -> dict[str, str]:
+def _for_remote(env: Mapping[str, str], remote: str, token: str | None = None) -> dict[str, str]:
     """The environment for talking to one remote. A token goes over HTTP alone: a local server's hooks would inherit it."""
     if not remote.startswith(("https://", "http://")):
         return dict(env)
     settings = {}
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    token = token or os.environ.get(TOKEN_VARIABLE, "").strip()
     if token:
         # In the environment of the child alone: never in a URL, an argument list or a file.
         import base64

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from gitops_mk.controller.aftermath import finish_merge, intent_of
 from gitops_mk.controller.state import identity_of, policy_of, required_approvals
+from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.controller.verify import verify_pr
 from gitops_mk.core import gate
+from gitops_mk.core.calendar import judge_time
 from gitops_mk.core.enrolment import by_key
-from gitops_mk.core.policy import BuiltIn, Policy
+from gitops_mk.core.policy import Policy
 from gitops_mk.core.render.component import plan_path
-from gitops_mk.errors import ConflictError, ForgeError, InputError, IntegrityError
+from gitops_mk.core.render.describe import commit_message
+from gitops_mk.errors import ConflictError, ForgeError, InputError
 from gitops_mk.model.change import PrState, PullRequest
 from gitops_mk.model.gate import GateDecision, KillReading, VerifyOutcome, first_active
-from gitops_mk.model.license import LicenseStatus
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.verdict import Reason, Verdict
-from gitops_mk.ports import Clock, Cluster, Forge, KillSwitch, ManifestBuilder
+from gitops_mk.ports import Forge
 
 
 @dataclass(frozen=True)
@@ -42,34 +45,87 @@ class Applied:
 
 
 def apply_pr(
-    forge: Forge,
+    place: Workplace,
     pr: PullRequest | None,
+    tools: Tools,
     *,
     plan_digest: str | None,
-    license_status: LicenseStatus,
-    kill_switch: KillSwitch,
     reported_ok: bool | None,
-    builder: ManifestBuilder,
-    built_in: BuiltIn,
-    clock: Clock,
-    message: Callable[[Plan], str],
-    cluster: Cluster | None = None,
 ) -> Applied:
     """Merge a pull request if every gate is open. Raises for what could not be decided; then nothing was merged."""
+    forge = place.forge
+    finish_merge(place, tools)
     forge.refresh()
-    kill = kill_switch.read(pr=pr)
+    kill = place.kill_switch.read(pr=pr)
     pr = forge.get_pr(pr.number) if pr is not None else None
-    base = forge.base_tip()
-    files = forge.repo.files(base)
-    policy = policy_of(files, built_in)
-    workload = _workload(forge, policy, pr, files)
     verified = None
     if pr is not None and pr.state is PrState.OPEN and pr.head_sha is not None:
-        verified = verify_pr(forge, pr, builder=builder, built_in=built_in, clock=clock, cluster=cluster)
+        verified = verify_pr(
+            forge, pr, builder=tools.builder, built_in=tools.built_in, clock=tools.clock, cluster=tools.cluster
+        )
+    known = forge.get_pr(pr.number) if pr is not None else None
+    facts, plan = _facts(place, pr, verified, tools, plan_digest=plan_digest, reported_ok=reported_ok)
+    # Verify takes its time, and reading the forge, too. A switch thrown meanwhile counts; one that was thrown before
+    # counts as well, whoever cleared it.
+    if first_active(kill) is None:
+        kill = place.kill_switch.read(pr=facts.pr)
+        if pr is not None and forge.get_pr(pr.number) != known:
+            facts, plan = _facts(place, pr, verified, tools, plan_digest=plan_digest, reported_ok=reported_ok)
+    facts = replace(facts, kill=kill, base_tip=forge.base_tip())
+    pr = facts.pr
+    decision = gate.decide(facts, monotonic=tools.clock.monotonic())
+    first = decision.first
+    if decision.permit is None or pr is None or plan is None:
+        reason = first.reason if first else Reason.VERIFY_FAILED
+        said = first.message if first else "the pull request is for a workload the base does not configure"
+        return Applied(False, pr, decision, reason=reason, message=said, kill=kill, verified=verified)
+    permit = decision.permit
+    place.intents.write(intent_of(permit, pr, tools.clock.now()))
+    try:
+        sha = forge.merge(permit, message=commit_message(plan, tools.wording))
+    except ConflictError as exc:
+        place.intents.clear()
+        reason = _lost(forge, pr, exc)
+        return Applied(False, pr, decision, reason=reason, message=exc.message, kill=kill, verified=verified)
+    except ForgeError as exc:
+        # The record of the intent stays: whoever asks next begins with looking at what came of it.
+        raise ForgeError(
+            f"the merge of #{pr.number} was asked for and not confirmed: {exc.message}",
+            hint=f"look at {forge.base_branch} before asking again: `mk apply` starts from what stands there",
+            retryable=exc.retryable,
+        ) from exc
+    finish_merge(place, tools)
+    return Applied(
+        True, forge.get_pr(pr.number), decision, merge_sha=sha, kill=kill, verified=verified, message=f"merged as {sha}"
+    )
+
+
+def _facts(
+    place: Workplace,
+    pr: PullRequest | None,
+    verified: VerifyOutcome | None,
+    tools: Tools,
+    *,
+    plan_digest: str | None,
+    reported_ok: bool | None,
+) -> tuple[gate.GateFacts, Plan | None]:
+    """What the gate looks at, but the kill switch, read past every cache; and the plan that would be merged."""
+    forge = place.forge
+    pr = forge.live(pr.number) if pr is not None else None
+    base = forge.base_tip()
+    files = forge.repo.files(base)
+    policy = policy_of(files, tools.built_in)
+    workload = _workload(forge, policy, pr, files)
     plan = _brought(forge, verified, workload)
+    is_open = pr is not None and pr.state is PrState.OPEN
+    standing = forge.standing(pr) if pr is not None and is_open else None
+    head = pr.head_sha if pr is not None and is_open else None
+    known = head is not None and forge.repo.resolve(head) is not None
+    now = tools.clock.now()
+    undoes = plan is not None and plan.rollback_of is not None
     facts = gate.GateFacts(
-        kill=kill,
-        license=license_status,
+        kill=(),
+        license=place.license_status(),
         pr=pr,
         plan_digest=plan_digest,
         base_branch=forge.base_branch,
@@ -77,42 +133,15 @@ def apply_pr(
         verified=verified,
         reported_ok=reported_ok,
         approvals_needed=approvals_needed(policy, workload, plan),
-        identity=identity_of(policy.settings),
+        identity=forge.identity,
+        author=identity_of(policy.settings),
         kind=workload.kind if workload else "",
+        standing=standing,
+        commits=forge.repo.log(head, first_parent=False, exclude=base, limit=50) if head is not None and known else (),
+        calendar=judge_time(policy.settings.schedule, now, undoes=undoes),
+        now=now,
     )
-    decision = gate.decide(facts, monotonic=clock.monotonic())
-    if decision.permit is not None and pr is not None:
-        # Verify takes its time. Asked again on what stands now, so that a switch thrown meanwhile, a review or a closed
-        # pull request counts; from here to the merge nothing is fetched, and its leases hold all of this in place.
-        kill = kill_switch.read(pr=pr)
-        pr = forge.get_pr(pr.number)
-        facts = replace(facts, kill=kill, pr=pr, base_tip=forge.base_tip())
-        decision = gate.decide(facts, monotonic=clock.monotonic())
-    first = decision.first
-    if decision.permit is None or pr is None or plan is None:
-        reason = first.reason if first else Reason.VERIFY_FAILED
-        said = first.message if first else "the pull request is for a workload the base does not configure"
-        return Applied(False, pr, decision, reason=reason, message=said, kill=kill, verified=verified)
-    words = message(plan)
-    try:
-        sha = forge.merge(decision.permit, message=words)
-    except ConflictError as exc:
-        reason = _lost(forge, pr, exc)
-        return Applied(False, pr, decision, reason=reason, message=exc.message, kill=kill, verified=verified)
-    except ForgeError as exc:
-        raise ForgeError(
-            f"the merge of #{pr.number} was asked for and not confirmed: {exc.message}",
-            hint=f"look at {forge.base_branch} before asking again: `mk apply` starts from what stands there",
-            retryable=exc.retryable,
-        ) from exc
-    merged = forge.repo.commit(sha)
-    if merged.tree != decision.permit.tree or merged.parents[:1] != (decision.permit.base_sha,):
-        raise IntegrityError(
-            f"merge {sha[:12]} is not what was verified: stop, and look at it", hint="mk kill-switch on"
-        )
-    return Applied(
-        True, forge.get_pr(pr.number), decision, merge_sha=sha, kill=kill, verified=verified, message=f"merged as {sha}"
-    )
+    return facts, plan
 
 
 def _workload(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gitops_mk.errors import MkError
-from gitops_mk.model.change import AppliedChange, Check, Comment, PullRequest, Review
+from gitops_mk.errors import ForgeError, MkError
+from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PullRequest, Review
+from gitops_mk.model.gate import KillReading
 from gitops_mk.model.permit import Permit
+from gitops_mk.model.standing import Standing
 from gitops_mk.ports import Forge, Repo
 
 
@@ -31,6 +33,11 @@ class FencedForge:
         return self._forge.repo
 
     @property
+    def identity(self) -> Person:
+        """Who we are there."""
+        return self._forge.identity
+
+    @property
     def base_branch(self) -> str:
         """The branch that pull requests go to."""
         return self._forge.base_branch
@@ -51,6 +58,23 @@ class FencedForge:
         """One pull request."""
         return self._forge.get_pr(number)
 
+    def live(self, number: int) -> PullRequest | None:
+        """One pull request, past every cache."""
+        return self._forge.live(number)
+
+    def standing(self, pr: PullRequest) -> Standing:
+        """How it stands by the forge's own rules."""
+        return self._forge.standing(pr)
+
+    def stopped(self) -> KillReading:
+        """The kill switch that the forge keeps."""
+        return self._forge.stopped()
+
+    def stop(self, why: str) -> None:
+        """Throw it; where this process may not, the record of its intent brings the next one to it."""
+        self._fence()
+        self._forge.stop(why)
+
     def applied(self, workload: str | None = None, *, since: int = 0) -> tuple[AppliedChange, ...]:
         """Merged chords."""
         return self._forge.applied(workload, since=since)
@@ -59,6 +83,11 @@ class FencedForge:
         """Move a branch."""
         self._fence()
         self._forge.push_branch(branch, old=old, new=new)
+
+    def push_branches(self, moves: Mapping[str, tuple[str | None, str | None]]) -> Mapping[str, ForgeError]:
+        """Move many branches."""
+        self._fence()
+        return self._forge.push_branches(moves)
 
     def create_pr(self, pr: PullRequest) -> PullRequest:
         """Open it."""

@@ -19,7 +19,6 @@ from gitops_mk.controller.verify import record_check, verify_pr
 from gitops_mk.core.envelope.rules.telemetry_is_new import TIMELESS
 from gitops_mk.core.planner import Options, WorkloadState
 from gitops_mk.core.policy import Policy
-from gitops_mk.core.render.describe import commit_message
 from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED
 from gitops_mk.model.change import Person, PullRequest
 from gitops_mk.model.gate import KillReading, VerifyOutcome, first_active
@@ -160,7 +159,7 @@ def _carry_out(
         artifacts.explain("k8s_apply_blocked", {"reason": "kill_switch", "source": killed.source}, at=tools.clock.now())
         return _Done(killed=killed, exit_code=EXIT_BAD_INPUT, **common)
     identity = identity_of(target.policy.settings)
-    settle(place.forge, identity=identity)
+    settle(place.forge)
     chosen = planned.decision.chosen
     if planned.plan is None or chosen is None:
         proposal = _without_plan(place, state, planned, observation, identity, tools)
@@ -168,7 +167,9 @@ def _carry_out(
             _explain_proposal(proposal, tools, artifacts)
         blocked = planned.blocked is not None or (proposal is not None and proposal.reason is not None)
         return _Done(proposal=proposal, exit_code=EXIT_BAD_INPUT if blocked else 0, **common)
-    proposal = propose_judged(place, state, planned.plan, chosen.verdicts, target.files, base, tools, identity=identity)
+    proposal = propose_judged(
+        place, state, planned.plan, chosen.verdicts, target.files, base, tools, settings=target.policy.settings
+    )
     _explain_proposal(proposal, tools, artifacts)
     if proposal.pr is None or proposal.outcome is Outcome.PAUSED:
         return _Done(proposal=proposal, exit_code=EXIT_BAD_INPUT, **common)
@@ -253,19 +254,7 @@ def apply_and_report(
     """Ask the gate and merge; write `k8s_apply_*.json`; gives the outcome and the path."""
     started = tools.clock.now()
     artifacts.explain("k8s_apply_start", {"pr": pr.number if pr else None}, at=started)
-    applied = apply_pr(
-        place.forge,
-        pr,
-        plan_digest=plan.digest if plan else None,
-        license_status=place.license_status(),
-        kill_switch=place.kill_switch,
-        reported_ok=reported_ok,
-        builder=tools.builder,
-        built_in=tools.built_in,
-        clock=tools.clock,
-        cluster=tools.cluster,
-        message=lambda merged: commit_message(merged, tools.wording),
-    )
+    applied = apply_pr(place, pr, tools, plan_digest=plan.digest if plan else None, reported_ok=reported_ok)
     payload = report(
         apply_payload(applied, plan, verify_report),
         started=started,

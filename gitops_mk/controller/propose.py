@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gitops_mk.core.calendar import judge_time
 from gitops_mk.core.ledger import trailers
+from gitops_mk.core.limits import judge_limits
+from gitops_mk.core.origin import foreign_commits
 from gitops_mk.core.render.component import plan_path, render
 from gitops_mk.core.render.describe import Wording, commit_message, pr_body, pr_title
 from gitops_mk.errors import ConflictError, GitError, InputError
@@ -19,7 +22,6 @@ from gitops_mk.model.change import (
     LABEL_PAUSED,
     LABEL_REVERT,
     TRAILER_DIGEST,
-    TRAILER_WORKLOAD,
     Comment,
     Person,
     PrState,
@@ -28,6 +30,7 @@ from gitops_mk.model.change import (
 from gitops_mk.model.git import CommitInfo
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import Plan
+from gitops_mk.model.settings import RepoSettings
 from gitops_mk.model.times import format_time
 from gitops_mk.model.verdict import Reason, Verdict
 from gitops_mk.ports import Clock, Forge
@@ -66,6 +69,7 @@ class Proposed:
     tier: str
     verdicts: Sequence[Verdict]
     draft: bool
+    settings: RepoSettings
     rollback_of: int | None = None
 
 
@@ -110,6 +114,13 @@ def _propose_once(
     paused = hands_off(forge, tip, pr, base, identity=identity, workload=plan.workload.key, clock=clock)
     if paused is not None:
         return paused
+    if pr is not None and pr.author.key != forge.identity.key:
+        message = f"#{pr.number} on {branch} was opened by {pr.author.name}, not by us: nothing is written to it"
+        return Proposal(Outcome.PAUSED, pr, reason=Reason.NOT_OURS, message=message)
+    if pr is None:
+        room = may_open(forge, wanted, clock)
+        if not room.allowed:
+            return Proposal(Outcome.NOTHING, None, reason=room.reason, message=room.message)
     if pr is not None and pr.rollback_of is not None and wanted.rollback_of is None:
         message = f"#{pr.number} takes #{pr.rollback_of} back, as a person asked: it is merged or closed first"
         return Proposal(Outcome.PAUSED, pr, reason=Reason.PAUSED_BY_HUMAN, message=message)
@@ -127,7 +138,8 @@ def _propose_once(
         forge.push_branch(branch, old=tip, new=commit)
         writes += 1
     resumed = pr is not None and LABEL_PAUSED in pr.labels
-    if pr is not None and pr.plan_digest == plan.digest and (wanted.draft or not pr.draft) and not resumed:
+    same = pr is not None and pr.plan_digest == plan.digest and pr.base == forge.base_branch
+    if pr is not None and same and (wanted.draft or not pr.draft) and not resumed:
         outcome = Outcome.UPDATED if writes else Outcome.UNCHANGED
         live = forge.get_pr(pr.number)
         return Proposal(outcome, live, writes=writes)
@@ -141,7 +153,7 @@ def _propose_once(
         base=forge.base_branch,
         branch=branch,
         head_sha=None,
-        author=identity,
+        author=forge.identity,
         workload=plan.workload.key,
         chord=plan.chord,
         plan_digest=plan.digest,
@@ -160,6 +172,15 @@ def _propose_once(
             raise ConflictError(f"#{created.number} was opened for {branch} at the same time", ref=branch)
         return Proposal(Outcome.CREATED, created, writes=writes + 1)
     return Proposal(Outcome.UPDATED, forge.update_pr(pr, record), writes=writes + 1)
+
+
+def may_open(forge: Forge, wanted: Proposed, clock: Clock) -> Verdict:
+    """Whether one more pull request is welcome now. What undoes a change takes no room, and waits for a freeze only."""
+    undoes, now = wanted.rollback_of is not None, clock.now()
+    verdict = judge_time(wanted.settings.schedule, now, undoes=undoes)
+    if not verdict.allowed or undoes:
+        return verdict
+    return judge_limits(wanted.settings.limits, forge.list_prs(), now)
 
 
 def _stands(forge: Forge, plan: Plan, files: Mapping[str, bytes], base: str, tip: str) -> bool:
@@ -182,12 +203,12 @@ def _stands(forge: Forge, plan: Plan, files: Mapping[str, bytes], base: str, tip
         return False
 
 
-def settle(forge: Forge, *, identity: Person) -> None:
+def settle(forge: Forge) -> None:
     """Close the books on pull requests that somebody merged with plain git: their head is in the base branch already."""
     base = forge.base_tip()
     for pr in forge.list_prs(open_only=True):
         head = pr.head_sha
-        if head is None or pr.author.email != identity.email or forge.repo.merge_base(base, head) != head:
+        if head is None or pr.author.key != forge.identity.key or forge.repo.merge_base(base, head) != head:
             continue
         merged = next((c for c in reversed(forge.applied(pr.workload)) if c.plan_digest == pr.plan_digest), None)
         if merged is None:
@@ -207,7 +228,8 @@ def hands_off(
     """A pause when somebody else's commit is on the branch: said once on the pull request, then nothing is written."""
     if tip is None:
         return None
-    foreign = foreign_commits(forge.repo.log(tip, first_parent=False, exclude=base, limit=50), identity, workload)
+    commits = forge.repo.log(tip, first_parent=False, exclude=base, limit=50)
+    foreign = foreign_commits(commits, identity, forge.identity, workload)
     if not foreign:
         return None
     message = (
@@ -216,7 +238,7 @@ def hands_off(
     writes = 0
     if pr is not None and LABEL_PAUSED not in pr.labels:
         note = Comment(
-            by=identity,
+            by=forge.identity,
             at=format_time(clock.now()),
             text=message + ". Delete the branch, or close the pull request, to hand it back.",
         )
@@ -225,17 +247,6 @@ def hands_off(
         )
         writes = 1
     return Proposal(Outcome.PAUSED, pr, reason=Reason.PAUSED_BY_HUMAN, message=message, writes=writes)
-
-
-def foreign_commits(commits: Sequence[CommitInfo], identity: Person, workload: str) -> list[CommitInfo]:
-    """The commits that are not ours for that workload: written or amended by somebody else, or without our trailer."""
-    return [
-        c
-        for c in commits
-        if c.author.email != identity.email
-        or (c.committer or c.author).email != identity.email
-        or trailers(c.message).get(TRAILER_WORKLOAD) != [workload]
-    ]
 
 
 def withdraw(forge: Forge, branch: str, workload: str, why: str, *, identity: Person, clock: Clock) -> Proposal:
@@ -251,12 +262,14 @@ def withdraw(forge: Forge, branch: str, workload: str, why: str, *, identity: Pe
     if tip is not None:
         forge.push_branch(branch, old=tip, new=None)
         pr = forge.get_pr(pr.number) or pr
-    closed = close_pr(forge, pr, by=identity, why=why)
+    closed = close_pr(forge, pr, by=forge.identity, why=why, author=identity)
     return Proposal(Outcome.CLOSED, closed, message=why, writes=2 if tip else 1)
 
 
-def close_pr(forge: Forge, pr: PullRequest, *, by: Person, why: str) -> PullRequest:
+def close_pr(forge: Forge, pr: PullRequest, *, by: Person, why: str, author: Person | None = None) -> PullRequest:
     """Close a pull request, then delete its branch, unless there is somebody else's work on it.
+
+    `author` is who our commits are by; the pull request's own where it is not given.
 
     The record first: killed in between, a person's no has been heard, and the branch is taken up by the next proposal.
     """
@@ -266,13 +279,15 @@ def close_pr(forge: Forge, pr: PullRequest, *, by: Person, why: str) -> PullRequ
     )
     if head is not None:
         commits = forge.repo.log(head, first_parent=False, exclude=forge.base_tip(), limit=50)
-        if not foreign_commits(commits, pr.author, pr.workload):
+        if not foreign_commits(commits, author or pr.author, forge.identity, pr.workload):
             forge.push_branch(pr.branch, old=head, new=None)
     return closed
 
 
 def _labels(pr: PullRequest | None, wanted: Proposed) -> tuple[str, ...]:
-    kept = tuple(label for label in pr.labels if label != LABEL_PAUSED) if pr else (LABEL,)
+    kept = (
+        tuple(label for label in pr.labels if label != LABEL_PAUSED) if pr else (LABEL, *wanted.settings.forge.labels)
+    )
     return (*kept, LABEL_REVERT) if wanted.rollback_of and LABEL_REVERT not in kept else kept
 
 

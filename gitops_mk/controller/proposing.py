@@ -11,8 +11,8 @@ from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.envelope.registry import may_propose
 from gitops_mk.core.planner import Options, WorkloadState, judge_action
 from gitops_mk.errors import InputError
-from gitops_mk.model.change import Person
 from gitops_mk.model.plan import Plan
+from gitops_mk.model.settings import RepoSettings
 from gitops_mk.model.verdict import Verdict
 
 
@@ -25,7 +25,7 @@ def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
     base = forge.base_tip()
     files = forge.repo.files(base)
     policy = policy_of(files, tools.built_in)
-    settle(forge, identity=identity_of(policy.settings))
+    settle(forge)
     workload = configured(policy.settings, plan.workload, plan.overlay)
     state = state_on_base(forge, files, policy, workload, tools.builder)
     require_same_policy(state, plan)
@@ -43,9 +43,7 @@ def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
     verdict = judged.verdict
     if not may_propose(verdict):
         return Proposal(Outcome.NOTHING, None, reason=verdict.reason, message=verdict.message)
-    return propose_judged(
-        place, state, plan, judged.verdicts, files, base, tools, identity=identity_of(policy.settings)
-    )
+    return propose_judged(place, state, plan, judged.verdicts, files, base, tools, settings=policy.settings)
 
 
 def propose_judged(
@@ -57,7 +55,7 @@ def propose_judged(
     base: str,
     tools: Tools,
     *,
-    identity: Person,
+    settings: RepoSettings,
     rollback_of: int | None = None,
 ) -> Proposal:
     """Propose what was judged; a draft where no licence would let it be merged. `files` is the tree of `base`."""
@@ -68,6 +66,9 @@ def propose_judged(
         tier=chord.risk_tier if chord else "unknown",
         verdicts=verdicts,
         draft=not place.license_status().ok,
+        settings=settings,
         rollback_of=rollback_of,
     )
-    return propose(place.forge, wanted, files, base, identity=identity, wording=tools.wording, clock=tools.clock)
+    return propose(
+        place.forge, wanted, files, base, identity=identity_of(settings), wording=tools.wording, clock=tools.clock
+    )

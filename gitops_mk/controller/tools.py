@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gitops_mk.core.policy import BuiltIn
 from gitops_mk.core.render.describe import Wording
 from gitops_mk.model.license import LicenseStatus
-from gitops_mk.ports import Clock, Cluster, Forge, KillSwitch, ManifestBuilder
+from gitops_mk.ports import Clock, Cluster, Forge, IntentLog, KillSwitch, ManifestBuilder
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,13 @@ class Tools:
 
 @dataclass(frozen=True)
 class Workplace:
-    """A GitOps repository to write to: its forge, its kill switch, and the licence there is to write with."""
+    """A GitOps repository to write to: its forge, its kill switch, the licence there is to write with, and the record of the
+    merge that was asked for last.
+    """
 
     forge: Forge
     kill_switch: KillSwitch
     license_status: Callable[[], LicenseStatus]
+    intents: IntentLog
     identity_commit: str = ""
     remote: str = ""

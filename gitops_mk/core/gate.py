@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from gitops_mk.model.change import VERIFY_CHECK, Person, PrState, PullRequest, Review
+from gitops_mk.core.origin import foreign_commits
+from gitops_mk.model.change import GATE_CHECK, VERIFY_CHECK, Person, PrState, PullRequest, Review
 from gitops_mk.model.gate import GateDecision, KillReading, VerifyOutcome
+from gitops_mk.model.git import CommitInfo
 from gitops_mk.model.license import LicenseStatus
 from gitops_mk.model.permit import Permit, claim_seal
+from gitops_mk.model.standing import HeadCheck, RequiredCheck, Standing
+from gitops_mk.model.times import parse_time
 from gitops_mk.model.verdict import Reason, Verdict
 from gitops_mk.model.workload import IN_PLACE_KINDS
 
@@ -24,7 +29,9 @@ _SEAL: Final = claim_seal()
 class GateFacts:
     """Everything the gate looks at, read live. `verified` is verify run again just now, on `base_tip` and the PR's head.
 
-    `reported_ok`: what a verify report lying beside the plan says; None when there is none.
+    `reported_ok`: what a verify report lying beside the plan says; None when there is none. `identity` is who we are on the
+    forge, `author` who our commits are by. `standing` is None where there is no open pull request; `commits` are those that
+    merging would bring. `calendar` says whether merging is for now.
     """
 
     kill: Sequence[KillReading]
@@ -37,7 +44,12 @@ class GateFacts:
     reported_ok: bool | None
     approvals_needed: int
     identity: Person
+    author: Person
     kind: str
+    standing: Standing | None
+    commits: Sequence[CommitInfo]
+    calendar: Verdict
+    now: datetime
 
 
 def decide(facts: GateFacts, *, monotonic: float) -> GateDecision:
@@ -126,7 +138,7 @@ def verify_gate(facts: GateFacts) -> Verdict:
 
 
 def forge_gate(facts: GateFacts) -> Verdict:
-    """Gate 4a: the pull request is open, ours, not a draft, and goes to the base branch."""
+    """Gate 4a: the pull request is open, not a draft, not on hold, and goes to the base branch."""
     name, pr = "pull_request", facts.pr
     if pr is None:
         return Verdict.block(name, Reason.PR_NOT_OPEN, "no pull request proposes this plan")
@@ -138,40 +150,113 @@ def forge_gate(facts: GateFacts) -> Verdict:
         return Verdict.block(name, Reason.PR_DRAFT, f"#{pr.number} is a draft")
     if pr.base != facts.base_branch:
         return Verdict.block(name, Reason.NOT_MERGEABLE, f"it goes to {pr.base}, expected {facts.base_branch}")
-    if pr.author.email != facts.identity.email:
-        return Verdict.block(name, Reason.NOT_MERGEABLE, f"#{pr.number} was opened by {pr.author.name}, not by us")
+    if pr.held_until is not None and facts.now < parse_time(pr.held_until):
+        return Verdict.block(name, Reason.HELD_BY_REVIEWER, f"#{pr.number} is on hold until {pr.held_until}")
     return Verdict.allow(name, f"#{pr.number} is open")
 
 
+def origin_gate(facts: GateFacts) -> Verdict:
+    """Gate 4b: it is ours: by our account, from the repository itself, and one commit of ours is all it brings."""
+    name, pr = "origin", facts.pr
+    if pr is None or facts.standing is None:
+        return Verdict.block(name, Reason.NOT_OURS, "there is no open pull request")
+    if pr.author.key != facts.identity.key:
+        return Verdict.block(name, Reason.NOT_OURS, f"#{pr.number} was opened by {pr.author.name}, not by us")
+    if not facts.standing.same_repository:
+        return Verdict.block(name, Reason.NOT_OURS, f"the head of #{pr.number} is in another repository")
+    foreign = foreign_commits(facts.commits, facts.author, facts.identity, pr.workload)
+    if foreign:
+        found = f"{foreign[0].sha[:12]} by {foreign[0].author.name}"
+        return Verdict.block(name, Reason.NOT_OURS, f"#{pr.number} brings {found}, which is not ours")
+    if len(facts.commits) != 1 or facts.commits[0].sha != pr.head_sha:
+        return Verdict.block(name, Reason.NOT_OURS, f"#{pr.number} brings {len(facts.commits)} commits, expected one")
+    return Verdict.allow(name, f"#{pr.number} is ours, one commit")
+
+
+def rules_gate(facts: GateFacts) -> Verdict:
+    """Gate 4c: the forge would merge it now, at our word alone, and every check its rules ask for is green on this head."""
+    name, pr, standing = "rules", facts.pr, facts.standing
+    if pr is None or standing is None:
+        return Verdict.block(name, Reason.NOT_MERGEABLE, "there is no open pull request")
+    if standing.unread:
+        return Verdict.block(name, Reason.RULES_UNREADABLE, standing.unread)
+    if standing.auto_merge:
+        said = f"auto-merge is on for #{pr.number}: it would merge what comes later, too"
+        return Verdict.block(name, Reason.AUTO_MERGE, said)
+    if standing.rules.merge_queue:
+        said = f"{facts.base_branch} has a merge queue, which this version does not use and will not pass by"
+        return Verdict.block(name, Reason.MERGE_QUEUE, said)
+    for required in standing.rules.required_checks:
+        # Our own word on the gate can't be a condition of the gate.
+        if required.name == GATE_CHECK:
+            continue
+        verdict = _required(name, required, pr, standing.checks)
+        if verdict is not None:
+            return verdict
+    if standing.mergeable is not True:
+        said = "can't be merged" if standing.mergeable is False else "is not known to be mergeable yet"
+        return Verdict.block(name, Reason.NOT_MERGEABLE, f"#{pr.number} {said}")
+    return Verdict.allow(name, f"{len(standing.rules.required_checks)} required checks passed")
+
+
+def _required(name: str, required: RequiredCheck, pr: PullRequest, checks: Sequence[HeadCheck]) -> Verdict | None:
+    """Why a required check is not met. The newest of each source counts; where any may give it, all that do must."""
+    newest: dict[str | None, HeadCheck] = {}
+    for check in sorted(checks, key=lambda c: c.order):
+        fits = check.name == required.name and check.commit == pr.head_sha
+        if fits and required.app in (None, check.app):
+            newest[check.app] = check
+    head = (pr.head_sha or "")[:12]
+    if not newest:
+        by = f" by app {required.app}" if required.app is not None else ""
+        return Verdict.block(name, Reason.CHECK_MISSING, f"required check {required.name!r}{by} is not on {head}")
+    bad = next((c for c in newest.values() if c.conclusion != "success"), None)
+    if bad is None:
+        return None
+    if bad.conclusion is None:
+        return Verdict.block(name, Reason.CHECK_MISSING, f"required check {bad.name!r} is not done on {head}")
+    return Verdict.block(name, Reason.CHECK_FAILED, f"required check {bad.name!r} is {bad.conclusion} on {head}")
+
+
 def review_gate(facts: GateFacts) -> Verdict:
-    """Gate 4b: enough people approved this very head; nobody's newest word on it asks for changes."""
+    """Gate 4d: enough people approved this very head; nobody's newest word on it asks for changes."""
     name, pr = "reviews", facts.pr
     if pr is None:
         return Verdict.block(name, Reason.REVIEW_REQUIRED, "there is no pull request to review")
     newest: dict[str, Review] = {}
     for review in pr.reviews:
-        newest[review.by.email.lower()] = review
+        newest[review.by.key] = review
     against = [r for r in newest.values() if r.verdict == "changes_requested"]
     if against:
         return Verdict.block(name, Reason.CHANGES_REQUESTED, f"{against[0].by.name} asks for changes")
-    ours = {pr.author.email.lower(), facts.identity.email.lower()}
-    approvals = [r for email, r in newest.items() if r.commit == pr.head_sha and email not in ours]
-    if len(approvals) < facts.approvals_needed:
+    ours = {pr.author.key, facts.identity.key}
+    approvals = [
+        r for key, r in newest.items()
+        if r.verdict == "approved" and r.commit == pr.head_sha and key not in ours and not r.by.bot
+    ]  # fmt: skip
+    standing = facts.standing
+    needed = max(facts.approvals_needed, standing.rules.approvals if standing is not None else 0)
+    if len(approvals) < needed:
         stale = sum(r.verdict == "approved" and r.commit != pr.head_sha for r in newest.values())
         more = f" ({stale} for an earlier commit)" if stale else ""
         return Verdict.block(
-            name,
-            Reason.REVIEW_REQUIRED,
-            f"{len(approvals)} approvals of this commit{more}, {facts.approvals_needed} needed",
+            name, Reason.REVIEW_REQUIRED, f"{len(approvals)} approvals of this commit{more}, {needed} needed"
         )
-    return Verdict.allow(name, f"{len(approvals)} approvals, {facts.approvals_needed} needed")
+    if standing is not None and standing.rules.code_owners and standing.owners_approved is not True:
+        return Verdict.block(name, Reason.REVIEW_REQUIRED, "an approval of the code owners is needed")
+    return Verdict.allow(name, f"{len(approvals)} approvals, {needed} needed")
 
 
 def delivery_gate(facts: GateFacts) -> Verdict:
-    """Gate 4c: a merge reaches the running workload; for other kinds merging is a person's decision."""
+    """Gate 4e: a merge reaches the running workload; for other kinds merging is a person's decision."""
     if facts.kind in IN_PLACE_KINDS:
         return Verdict.allow("delivery")
     return Verdict.block("delivery", Reason.PROPOSE_ONLY, f"a {facts.kind or 'workload'} takes it at its next run only")
+
+
+def calendar_gate(facts: GateFacts) -> Verdict:
+    """Gate 4f: no freeze is on, and the schedule lets merges through now."""
+    return facts.calendar
 
 
 GATES: Final[tuple[Callable[[GateFacts], Verdict], ...]] = (
@@ -179,6 +264,9 @@ GATES: Final[tuple[Callable[[GateFacts], Verdict], ...]] = (
     license_gate,
     verify_gate,
     forge_gate,
+    origin_gate,
+    rules_gate,
     review_gate,
     delivery_gate,
+    calendar_gate,
 )

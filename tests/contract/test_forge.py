@@ -14,10 +14,12 @@ from gitops_mk.adapters.forge_local import PR_REFS, LocalForge
 from gitops_mk.core import gate
 from gitops_mk.core.render.describe import trailers
 from gitops_mk.errors import ConflictError, ForgeError, GitError, InputError, IntegrityError
-from gitops_mk.model.change import VERIFY_CHECK, Check, Comment, PrState, PullRequest, Review
+from gitops_mk.model.change import TRAILER_WORKLOAD, VERIFY_CHECK, Check, Comment, PrState, PullRequest, Review
 from gitops_mk.model.gate import KillReading, VerifyOutcome
+from gitops_mk.model.git import CommitInfo
 from gitops_mk.model.permit import PERMIT_LIFE_S, Permit
 from gitops_mk.model.settings import KILL_SWITCH_PATH
+from gitops_mk.model.standing import Standing
 from gitops_mk.model.times import format_time
 from gitops_mk.model.verdict import Verdict
 from tests.support.githttp import GitServer, git_server
@@ -69,6 +71,14 @@ def review(text: str = "", by: object = ALICE, commit: str = "a" * 40) -> Review
     )
 
 
+def ours(sha: str, workload: str) -> CommitInfo:
+    """A commit as we would make it."""
+    return CommitInfo(
+        sha=sha, tree=sha, parents=(), author=IDENTITY, committer=IDENTITY, time=0,
+        message=f"{TRAILER_WORKLOAD}: {workload}",
+    )  # fmt: skip
+
+
 def permit_of(forge: LocalForge, pr: PullRequest, *, monotonic: float, tree: str | None = None) -> Permit:
     """A real permit, from the real gate: the only place there is to get one."""
     base, head = forge.base_tip(), pr.head_sha or ""
@@ -92,8 +102,13 @@ def permit_of(forge: LocalForge, pr: PullRequest, *, monotonic: float, tree: str
             verified=outcome,
             reported_ok=None,
             approvals_needed=0,
-            identity=IDENTITY,
+            identity=forge.identity,
+            author=IDENTITY,
             kind="Deployment",
+            standing=Standing(same_repository=True, mergeable=True),
+            commits=(ours(head, pr.workload),),
+            calendar=Verdict.allow("calendar"),
+            now=NOW,
         ),
         monotonic=monotonic,
     )

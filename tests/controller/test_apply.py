@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from gitops_mk.adapters.intents import IntentFile
 from gitops_mk.adapters.killswitch import VARIABLE, GateKillSwitch
+from gitops_mk.controller.aftermath import finish_merge
 from gitops_mk.controller.apply import gate_payload
 from gitops_mk.controller.propose import close_pr
 from gitops_mk.core.ledger import trailers
-from gitops_mk.errors import ConfigError, ForgeError, IntegrityError
+from gitops_mk.errors import ConfigError, ForgeError, IntegrityError, PeerError
 from gitops_mk.model.change import LABEL_KILL_SWITCH, TRAILER_DIGEST, PrState, PullRequest
 from gitops_mk.model.gate import KillReading
 from gitops_mk.model.license import FailureCode, LicenseStatus
@@ -20,7 +22,9 @@ from gitops_mk.model.verdict import Reason
 from tests.support.make import ALICE, BOB, IDENTITY
 from tests.support.world import BRANCH, CONFIG, LICENSED, UNLICENSED, HookedForge, World
 
-GATES = ["kill_switch", "license", "verify_ok", "pull_request", "reviews", "delivery"]
+GATES = [
+    "kill_switch", "license", "verify_ok", "pull_request", "origin", "rules", "reviews", "delivery", "calendar",
+]  # fmt: skip
 
 
 def blocked(world: World, reason: Reason, **over: Any) -> Any:
@@ -130,7 +134,7 @@ CLOSED: dict[str, tuple[Callable[[World], object], Reason]] = {
     "forged success": (forged_success, Reason.VERIFY_FAILED),
     "record says another plan": (lambda w: edit(w, plan_digest="0" * 64), Reason.VERIFY_STALE),
     "draft": (lambda w: edit(w, draft=True), Reason.PR_DRAFT),
-    "another author": (lambda w: edit(w, author=BOB), Reason.NOT_MERGEABLE),
+    "another author": (lambda w: edit(w, author=BOB), Reason.NOT_OURS),
     "another base branch": (lambda w: edit(w, base="release"), Reason.NOT_MERGEABLE),
     "closed": (
         lambda w: close_pr(w.forge(), _pr(w), by=BOB, why="no"), Reason.VERIFY_STALE,
@@ -163,7 +167,8 @@ def test_a_branch_that_is_gone(ready: World) -> None:
 def test_no_pull_request_at_all(world: World) -> None:
     applied = blocked(world, Reason.VERIFY_MISSING)
     assert {v.reason for v in applied.decision.closed} == {
-        Reason.VERIFY_MISSING, Reason.PR_NOT_OPEN, Reason.REVIEW_REQUIRED, Reason.PROPOSE_ONLY,
+        Reason.VERIFY_MISSING, Reason.PR_NOT_OPEN, Reason.NOT_OURS, Reason.NOT_MERGEABLE, Reason.REVIEW_REQUIRED,
+        Reason.PROPOSE_ONLY,
     }  # fmt: skip
 
 
@@ -384,12 +389,61 @@ def test_a_merge_that_is_not_what_was_verified_is_called_out(ready: World) -> No
         def merge(self, permit: Any, *, message: str) -> str:
             forge.merge(permit, message=message)
             sha = ready.commit({"other": b"x"})
+            edit(ready, merge_sha=sha)
             forge.refresh()
             return sha
 
     wrong: Any = Wrong(forge)
-    with pytest.raises(IntegrityError, match="not what was verified"):
+    with pytest.raises(IntegrityError, match="not what was verified.*#2 takes it back"):
         ready.apply(wrong, kill=FlippingSwitch(99))
+    assert KILL_SWITCH_PATH in {entry.path for entry in ready.server.tree(ready.tip())}
+    way_back = ready.forge().get_pr(2)
+    assert way_back is not None
+    assert (way_back.state, way_back.rollback_of) == (PrState.OPEN, 1)
+    assert IntentFile(ready.path.parent / "intents").read() is None
+
+
+def test_a_crash_after_the_merge_is_made_up_for_by_the_next_run(ready: World) -> None:
+    """Killed between the merge and looking at it: the next one looks, and merges nothing twice."""
+    forge = ready.forge()
+
+    class Killed(HookedForge):
+        def merge(self, permit: Any, *, message: str) -> str:
+            forge.merge(permit, message=message)
+            raise KeyboardInterrupt
+
+    killed: Any = Killed(forge)
+    with pytest.raises(KeyboardInterrupt):
+        ready.apply(killed)
+    intents = IntentFile(ready.path.parent / "intents")
+    assert intents.read() is not None
+    merged = ready.tip()
+    assert finish_merge(ready.place(ready.forge()), ready.tools) == merged
+    assert intents.read() is None
+    assert finish_merge(ready.place(ready.forge()), ready.tools) is None
+    assert ready.tip() == merged
+
+
+def test_a_crash_before_the_merge_leaves_nothing_to_do(ready: World) -> None:
+    def die(call: str) -> None:
+        if call == "merge":
+            raise KeyboardInterrupt
+
+    hooked: Any = HookedForge(ready.forge(), before=die)
+    with pytest.raises(KeyboardInterrupt):
+        ready.apply(hooked)
+    before = ready.refs()
+    assert finish_merge(ready.place(ready.forge()), ready.tools) is None
+    assert ready.refs() == before
+    assert ready.apply(ready.forge()).ok
+
+
+def test_without_a_record_of_the_intent_nothing_is_merged(ready: World) -> None:
+    (ready.path.parent / "intents").write_bytes(b"a file where the folder should be")
+    before = ready.refs()
+    with pytest.raises(PeerError, match="can't be (read|written)"):
+        ready.apply(ready.forge())
+    assert ready.refs() == before
 
 
 def test_two_at_once_merge_once(ready: World) -> None:

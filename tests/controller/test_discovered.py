@@ -236,6 +236,8 @@ def test_the_gate_judges_the_workload_that_verify_saw(world: World) -> None:
             found = forge.get_pr(number)
             return found and found.model_copy(update={"workload": B.key})
 
+        live = get_pr
+
     applied = world.apply(Lying())
     assert not applied.ok
     assert applied.reason is Reason.VERIFY_STALE, applied.message

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from gitops_mk.adapters.forge_local import LocalForge
 from gitops_mk.adapters.git import GitRepo
+from gitops_mk.adapters.intents import IntentFile
 from gitops_mk.adapters.killswitch import GateKillSwitch
 from gitops_mk.adapters.kustomize import Kustomize
 from gitops_mk.adapters.resources import built_in, wording
@@ -20,7 +21,6 @@ from gitops_mk.controller.state import CachingBuilder, identity_of, policy_of, s
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.controller.verify import record_check, verify_pr
 from gitops_mk.core.planner import Options, WorkloadState, compute_action, make_plan
-from gitops_mk.core.render.describe import commit_message
 from gitops_mk.demo.embedded import make_embedded
 from gitops_mk.model.change import Person, PullRequest, Review
 from gitops_mk.model.chord import Intent
@@ -87,7 +87,9 @@ class World:
 
     def place(self, forge: Forge | None = None, kill: KillSwitch | None = None) -> Workplace:
         forge = forge or self.forge()
-        return Workplace(forge, kill or GateKillSwitch(forge), lambda: self.license)
+        return Workplace(
+            forge, kill or GateKillSwitch(forge), lambda: self.license, intents=IntentFile(self.path.parent / "intents")
+        )
 
     # -- what others do on the server --------------------------------------------------------------------------------
 
@@ -139,7 +141,9 @@ class World:
         files = forge.repo.files(base)
         policy = policy_of(files, self.tools.built_in)
         passport = policy.passport(policy.settings.workloads[0])
-        wanted = Proposed(plan=plan, passport=passport, tier="safe", verdicts=(), draft=draft, **over)
+        wanted = Proposed(
+            plan=plan, passport=passport, tier="safe", verdicts=(), draft=draft, settings=policy.settings, **over
+        )
         return propose(
             forge, wanted, files, base,
             identity=identity_of(policy.settings), wording=self.tools.wording, clock=self.clock,
@@ -164,17 +168,10 @@ class World:
 
     def apply(self, forge: Forge, number: int = 1, *, kill: KillSwitch | None = None, **over: Any) -> Applied:
         """Ask the gate, and merge when it is open."""
-        fields: dict[str, Any] = {
-            "plan_digest": None,
-            "license_status": self.license,
-            "kill_switch": kill or GateKillSwitch(forge),
-            "reported_ok": None,
-            "builder": builder(),
-            "built_in": self.tools.built_in,
-            "clock": self.clock,
-            "message": lambda plan: commit_message(plan, self.tools.wording),
-        }
-        return apply_pr(forge, forge.get_pr(number), **{**fields, **over})
+        license_status = over.pop("license_status", self.license)
+        asked = {"plan_digest": over.pop("plan_digest", None), "reported_ok": over.pop("reported_ok", None)}
+        place = replace(self.place(forge, kill), license_status=lambda: license_status)
+        return apply_pr(place, forge.get_pr(number), replace(self.tools, **over), **asked)
 
     def merged(self, forge: Forge, plan: Plan | None = None) -> PullRequest:
         """A change that has gone all the way."""

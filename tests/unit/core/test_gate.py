@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitops_mk.core.gate import GATES, GateFacts, decide
-from gitops_mk.model.change import VERIFY_CHECK, Check, PrState, Review
+from gitops_mk.core.origin import WEB_COMMITTER
+from gitops_mk.model.change import GATE_CHECK, TRAILER_WORKLOAD, VERIFY_CHECK, Check, PrState, Review
 from gitops_mk.model.gate import KillReading, VerifyOutcome
+from gitops_mk.model.git import CommitInfo
 from gitops_mk.model.license import LicenseStatus
+from gitops_mk.model.standing import BranchRules, HeadCheck, RequiredCheck, Standing
 from gitops_mk.model.times import format_time
 from gitops_mk.model.verdict import Reason, Verdict
 from tests.support import make
@@ -51,6 +54,15 @@ OUTCOME = VerifyOutcome(
     steps=(Verdict.allow("scope"),),
 )
 PR = make.pull_request(checks=(check(),), reviews=(review(),))
+COMMIT = CommitInfo(
+    sha=make.SHA_B,
+    tree=make.TREE,
+    parents=(make.SHA_A,),
+    author=make.IDENTITY,
+    committer=make.IDENTITY,
+    time=0,
+    message=f"Move\n\n{TRAILER_WORKLOAD}: {make.REF.key}\n",
+)
 FACTS = GateFacts(
     kill=(CLEAR,),
     license=LICENSED,
@@ -62,8 +74,28 @@ FACTS = GateFacts(
     reported_ok=None,
     approvals_needed=1,
     identity=make.IDENTITY,
+    author=make.IDENTITY,
     kind="Deployment",
+    standing=Standing(same_repository=True, mergeable=True),
+    commits=(COMMIT,),
+    calendar=Verdict.allow("calendar"),
+    now=make.NOW,
 )
+
+
+def standing(**over: Any) -> Standing:
+    return FACTS.standing.model_copy(update=over) if FACTS.standing else Standing(same_repository=True, mergeable=True)
+
+
+def head_check(**over: Any) -> HeadCheck:
+    values: dict[str, Any] = {"name": "verify", "app": "5", "commit": make.SHA_B, "conclusion": "success", "order": 1}
+    return HeadCheck(**{**values, **over})
+
+
+def checked(*checks: HeadCheck, required: str | None = "5") -> Standing:
+    asked = RequiredCheck(name="verify", app=required)
+    return standing(checks=checks, rules=BranchRules(required_checks=(asked,)))
+
 
 # Every way to close a gate that is known: name -> (changed facts, the reason that must come first when it stands alone).
 CLOSED: dict[str, tuple[dict[str, Any], Reason]] = {
@@ -114,7 +146,7 @@ CLOSED: dict[str, tuple[dict[str, Any], Reason]] = {
     "another base branch": ({"pr": PR.model_copy(update={"base": "other"})}, Reason.NOT_MERGEABLE),
     "another author": (
         {"pr": PR.model_copy(update={"author": make.ALICE, "reviews": (review(by=make.BOB),)})},
-        Reason.NOT_MERGEABLE,
+        Reason.NOT_OURS,
     ),
     "no review": ({"pr": PR.model_copy(update={"reviews": ()})}, Reason.REVIEW_REQUIRED),
     "stale review": ({"pr": PR.model_copy(update={"reviews": (review(commit=make.SHA_C),)})}, Reason.REVIEW_REQUIRED),
@@ -130,6 +162,66 @@ CLOSED: dict[str, tuple[dict[str, Any], Reason]] = {
     "changed their mind": (
         {"pr": PR.model_copy(update={"reviews": (review(), review(verdict="changes_requested"))})},
         Reason.CHANGES_REQUESTED,
+    ),
+    "a bot's review": (
+        {"pr": PR.model_copy(update={"reviews": (review(by=make.BOB.model_copy(update={"bot": True})),)})},
+        Reason.REVIEW_REQUIRED,
+    ),
+    "a review that was dismissed": (
+        {"pr": PR.model_copy(update={"reviews": (review(), review(verdict="dismissed"))})},
+        Reason.REVIEW_REQUIRED,
+    ),
+    "the branch asks for more": ({"standing": standing(rules=BranchRules(approvals=2))}, Reason.REVIEW_REQUIRED),
+    "its owners were not heard": ({"standing": standing(rules=BranchRules(code_owners=True))}, Reason.REVIEW_REQUIRED),
+    "on hold": ({"pr": PR.model_copy(update={"held_until": "2026-03-02T00:00:00Z"})}, Reason.HELD_BY_REVIEWER),
+    "standing unknown": ({"standing": None}, Reason.NOT_OURS),
+    "from another repository": ({"standing": standing(same_repository=False)}, Reason.NOT_OURS),
+    "a commit of somebody else": (
+        {"commits": (replace(COMMIT, author=make.ALICE),)},
+        Reason.NOT_OURS,
+    ),
+    "committed by somebody else": (
+        {"commits": (replace(COMMIT, committer=make.ALICE),)},
+        Reason.NOT_OURS,
+    ),
+    "a commit for another workload": ({"commits": (replace(COMMIT, message="m"),)}, Reason.NOT_OURS),
+    "two commits": ({"commits": (COMMIT, COMMIT)}, Reason.NOT_OURS),
+    "no commit": ({"commits": ()}, Reason.NOT_OURS),
+    "another commit": ({"commits": (replace(COMMIT, sha=make.SHA_C),)}, Reason.NOT_OURS),
+    "rules unread": ({"standing": standing(unread="403")}, Reason.RULES_UNREADABLE),
+    "auto-merge": ({"standing": standing(auto_merge=True)}, Reason.AUTO_MERGE),
+    "merge queue": ({"standing": standing(rules=BranchRules(merge_queue=True))}, Reason.MERGE_QUEUE),
+    "not mergeable": ({"standing": standing(mergeable=False)}, Reason.NOT_MERGEABLE),
+    "mergeable unknown": ({"standing": standing(mergeable=None)}, Reason.NOT_MERGEABLE),
+    "frozen": ({"calendar": Verdict.block("calendar", Reason.FROZEN, "holidays")}, Reason.FROZEN),
+    "check absent": ({"standing": checked()}, Reason.CHECK_MISSING),
+    "check of another app": ({"standing": checked(head_check(app="7"))}, Reason.CHECK_MISSING),
+    "a status in place of the check": ({"standing": checked(head_check(app=None))}, Reason.CHECK_MISSING),
+    "check skipped": ({"standing": checked(head_check(conclusion="skipped"))}, Reason.CHECK_FAILED),
+    "check neutral": ({"standing": checked(head_check(conclusion="neutral"))}, Reason.CHECK_FAILED),
+    "check of an older commit": ({"standing": checked(head_check(commit=make.SHA_C))}, Reason.CHECK_MISSING),
+    "older success, newer failure": (
+        {"standing": checked(head_check(order=1), head_check(order=2, conclusion="failure"))},
+        Reason.CHECK_FAILED,
+    ),
+    "newer failure, told first": (
+        {"standing": checked(head_check(order=2, conclusion="failure"), head_check(order=1))},
+        Reason.CHECK_FAILED,
+    ),
+    "a name that looks alike": ({"standing": checked(head_check(name="veri\u00adfy"))}, Reason.CHECK_MISSING),
+    "a name in capitals": ({"standing": checked(head_check(name="Verify"))}, Reason.CHECK_MISSING),
+    "check in progress": ({"standing": checked(head_check(conclusion=None))}, Reason.CHECK_MISSING),
+    "done, then begun again": (
+        {"standing": checked(head_check(order=1), head_check(order=2, conclusion=None))},
+        Reason.CHECK_MISSING,
+    ),
+    "any app may, one says no": (
+        {"standing": checked(head_check(), head_check(app="7", conclusion="failure"), required=None)},
+        Reason.CHECK_FAILED,
+    ),
+    "any app may, a status says no": (
+        {"standing": checked(head_check(), head_check(app=None, conclusion="failure"), required=None)},
+        Reason.CHECK_FAILED,
     ),
     "next run only": ({"kind": "Job"}, Reason.PROPOSE_ONLY),
     "kind unknown": ({"kind": ""}, Reason.PROPOSE_ONLY),
@@ -162,6 +254,40 @@ def test_each_closed_gate_alone(name: str) -> None:
     assert decision.first.reason is reason
     assert decision.first.message
     assert len(decision.verdicts) == len(GATES)
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        checked(head_check()),
+        checked(head_check(order=1, conclusion="failure"), head_check(order=2)),
+        checked(head_check(), head_check(app="7", conclusion="failure")),
+        checked(head_check(), head_check(name="other", conclusion="failure")),
+        checked(head_check(app=None), required=None),
+        standing(rules=BranchRules(required_checks=(RequiredCheck(name=GATE_CHECK),))),
+        standing(rules=BranchRules(code_owners=True, approvals=1), owners_approved=True),
+    ],
+)
+def test_rules_that_are_met(good: Standing) -> None:
+    assert decide(replace(FACTS, standing=good), monotonic=0.0).allowed
+
+
+def test_a_hold_that_has_run_out_holds_nothing() -> None:
+    over = PR.model_copy(update={"held_until": format_time(make.NOW)})
+    assert decide(replace(FACTS, pr=over), monotonic=0.0).allowed
+
+
+@pytest.mark.parametrize("committer", [None, WEB_COMMITTER])
+def test_a_commit_that_the_forge_made_for_us_is_ours(committer: str | None) -> None:
+    us = make.IDENTITY.model_copy(update={"email": "9+mk[bot]@users.noreply.github.com", "account": "9"})
+    by = us if committer is None else us.model_copy(update={"email": committer})
+    made = replace(COMMIT, author=us, committer=by)
+    facts = replace(FACTS, identity=us, pr=PR.model_copy(update={"author": us}), commits=(made,))
+    assert decide(facts, monotonic=0.0).allowed
+    renamed = us.model_copy(update={"name": "mk-renamed", "email": "9+mk-renamed[bot]@users.noreply.github.com"})
+    assert decide(replace(facts, pr=PR.model_copy(update={"author": renamed})), monotonic=0.0).allowed
+    twin = us.model_copy(update={"account": "10"})
+    assert not decide(replace(facts, pr=PR.model_copy(update={"author": twin})), monotonic=0.0).allowed
 
 
 def test_an_approval_later_taken_for_the_same_head_counts_again() -> None:

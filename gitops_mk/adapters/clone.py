@@ -1,0 +1,119 @@
+"""A private clone of the GitOps repository: one fetch a turn, and every push by compare-and-swap."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from gitops_mk.adapters.git import GitRepo, open_private
+from gitops_mk.errors import ConflictError, ForgeError, GitError, MkError
+
+Moves = Mapping[str, tuple[str | None, str | None]]
+"""Full ref name -> (what it must be at, what it is to be at); None: absent."""
+
+
+class Clone:
+    """The objects and refs of one remote in a folder of our own; `close` removes it."""
+
+    def __init__(
+        self,
+        remote: str,
+        refspecs: Sequence[str],
+        *,
+        borrow: Path | None = None,
+        token: Callable[[], str | None] | None = None,
+    ) -> None:
+        self.remote = remote
+        self.refspecs = tuple(refspecs)
+        self._folder = tempfile.TemporaryDirectory(prefix="mk-forge-", ignore_cleanup_errors=True)
+        try:
+            self.repo: GitRepo = open_private(Path(self._folder.name), remote, refspecs, borrow=borrow, token=token)
+        except GitError as exc:
+            self.close()
+            raise ForgeError(
+                f"the git server can't be read: {exc.message}",
+                hint=exc.hint or "check --forge, or the remote of the checkout",
+                retryable=exc.retryable,
+            ) from exc
+        except MkError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Remove the folder."""
+        self._folder.cleanup()
+
+    def refresh(self) -> None:
+        """Fetch what changed. Raises ForgeError."""
+        try:
+            self.repo.fetch(self.remote, self.refspecs)
+        except GitError as exc:
+            raise ForgeError(
+                f"the git server can't be read: {exc.message}", hint=exc.hint, retryable=exc.retryable
+            ) from exc
+
+    def tip(self, branch: str) -> str | None:
+        """The tip of a branch, None when it is not there."""
+        return self.repo.refs(f"refs/heads/{branch}").get(f"refs/heads/{branch}")
+
+    def base_tip(self, branch: str) -> str:
+        """The tip of the base branch. Raises ForgeError when it has none."""
+        tip = self.tip(branch)
+        if tip is None:
+            raise ForgeError(
+                f"branch {branch!r} is not on the git server",
+                hint="push it, or set base_branch in .modekeeper/config.yaml",
+            )
+        return tip
+
+    def push(self, moves: Moves) -> None:
+        """Move refs, all or none. An answer that was lost on the way is made up for by looking at what came of it.
+
+        Raises ConflictError for a race that was lost, ForgeError for what the server refuses.
+        """
+        try:
+            self.repo.push(self.remote, moves)
+        except ConflictError as exc:
+            with suppress(ForgeError):
+                self.refresh()
+            # Git names one of those that moved, whichever comes first in its own order; here it is the caller's.
+            moved = (ref for ref, (old, _) in moves.items() if self.repo.refs(ref).get(ref) != old)
+            raise _conflict(next(moved, exc.ref)) from exc
+        except GitError as exc:
+            if not (exc.retryable and self._took_effect(moves)):
+                raise _refused(exc) from exc
+        self.repo.set_refs({ref: new for ref, (_, new) in moves.items()})
+
+    def push_each(self, moves: Moves) -> dict[str, ForgeError]:
+        """Move refs by one push, each on its own; gives why, for those that did not move."""
+        if not moves:
+            return {}
+        try:
+            lost = self.repo.push_each(self.remote, moves)
+        except GitError as exc:
+            with suppress(ForgeError):
+                self.refresh()
+            now = self.repo.refs("refs/heads/")
+            return {ref: _refused(exc) for ref, (_, new) in moves.items() if now.get(ref) != new}
+        done = {ref: new for ref, (_, new) in moves.items() if ref not in lost}
+        if done:
+            self.repo.set_refs(done)
+        return {ref: _conflict(ref) if raced else _refused(GitError(said)) for ref, (raced, said) in lost.items()}
+
+    def _took_effect(self, moves: Moves) -> bool:
+        try:
+            self.refresh()
+        except ForgeError:
+            return False
+        return all(self.repo.refs(ref).get(ref) == new for ref, (_, new) in moves.items())
+
+
+def _conflict(ref: str) -> ConflictError:
+    return ConflictError(f"{ref} was moved by somebody else at the same time", ref=ref)
+
+
+def _refused(exc: GitError) -> ForgeError:
+    said = f"the git server did not take the push: {exc.message}"
+    return ForgeError(said, hint=exc.hint, retryable=exc.retryable)
