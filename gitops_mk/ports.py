@@ -173,8 +173,8 @@ class Forge(Protocol):
         """The kill switch that the forge itself keeps, besides the file on the base branch. Raises ForgeError."""
         ...
 
-    def stop(self, why: str) -> None:
-        """Throw it, for people to clear: something was merged that should not have been. Raises ForgeError."""
+    def stop(self, number: int, why: str) -> None:
+        """Throw it, for people to clear: that pull request was not merged as it was verified. Raises ForgeError."""
         ...
 
     def push_branch(self, branch: str, *, old: str | None, new: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ POD_LOGS_S = 120.0
 if TYPE_CHECKING:
     from gitops_mk.adapters.clone import Clone
     from gitops_mk.adapters.cluster.client import HttpCluster
+    from gitops_mk.adapters.github.auth import Credentials
     from gitops_mk.core.inventory import Home
 
 
@@ -78,8 +80,8 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
 
     Raises InputError and ConfigError for a repository that can't be used, ForgeError when its server can't be reached.
     """
-    from gitops_mk.adapters.clone import Clone
-    from gitops_mk.adapters.forge_local import REFSPECS
+    from gitops_mk.adapters.clone import Clone, own_refspecs
+    from gitops_mk.adapters.forge_local import PR_REFS
     from gitops_mk.adapters.intents import IntentFile
     from gitops_mk.adapters.killswitch import GateKillSwitch
     from gitops_mk.adapters.license_files import read_status
@@ -105,12 +107,14 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
         )
     # From afar only the server can say what its configuration names; it is held against this below.
     base_branch = access.base_branch or (_base_branch(git_dir, tools) if git_dir is not None else "main")
-    clone = Clone(remote, REFSPECS, borrow=git_dir)
+    credentials = _credentials(remote, tools)
+    specs = (*own_refspecs(base_branch), f"+{PR_REFS}*:{PR_REFS}*")
+    clone = Clone(remote, specs, borrow=git_dir, token=credentials.token if credentials is not None else None)
     try:
         tip = clone.base_tip(base_branch)
         policy = load_policy(lambda path: clone.repo.read(tip, path), tools.built_in)
         check_base_branch(policy.settings, base_branch)
-        forge = _forge(clone, policy.settings, tools)
+        forge = _forge(clone, policy.settings, credentials, tools)
         bindings = {"repository": remote, "root_commit": clone.repo.root(tip)}
         yield Workplace(
             forge=forge,
@@ -123,12 +127,51 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
         clone.close()
 
 
-def _forge(clone: Clone, settings: RepoSettings, tools: Tools) -> Forge:
-    """The forge that the base branch's configuration names. Raises ConfigError."""
-    from gitops_mk.adapters.forge_local import LocalForge
+def _credentials(remote: str, tools: Tools) -> Credentials | None:
+    """What the environment gives for a GitHub that the remote may be on. Raises ConfigError for what is given by halves."""
+    if not any(name.startswith("MODEKEEPER_GITHUB_") for name in os.environ):
+        return None
+    from gitops_mk.adapters.github.api import minter
+    from gitops_mk.adapters.github.auth import address_of, find_credentials
 
-    return LocalForge(
-        clone.remote, base_branch=settings.base_branch, identity=identity_of(settings), clock=tools.clock, clone=clone
+    try:
+        address = address_of(remote)
+    except ConfigError:
+        # A server of another kind; the configuration on its base branch will say so.
+        return None
+    return find_credentials(address, mint=minter(address.api), now=tools.clock.now)
+
+
+def _forge(clone: Clone, settings: RepoSettings, credentials: Credentials | None, tools: Tools) -> Forge:
+    """The forge that the base branch's configuration names. Raises ConfigError."""
+    if settings.forge.kind == "local":
+        from gitops_mk.adapters.forge_local import LocalForge
+
+        return LocalForge(
+            clone.remote,
+            base_branch=settings.base_branch,
+            identity=identity_of(settings),
+            clock=tools.clock,
+            clone=clone,
+        )
+    from gitops_mk.adapters.github.api import Api
+    from gitops_mk.adapters.github.auth import address_of
+    from gitops_mk.adapters.github.forge import GitHubForge
+
+    address = address_of(clone.remote)
+    if credentials is None:
+        raise ConfigError(
+            "forge.kind is github, and nothing says who we are there",
+            hint="set MODEKEEPER_GITHUB_APP_ID and MODEKEEPER_GITHUB_APP_KEY_PATH, or MODEKEEPER_GITHUB_TOKEN",
+        )
+    return GitHubForge(
+        Api(address.api, credentials, tools.clock),
+        address.name,
+        clone,
+        base_branch=settings.base_branch,
+        author=identity_of(settings),
+        settings=settings.forge,
+        clock=tools.clock,
     )
 
 

@@ -10,8 +10,17 @@ from pathlib import Path
 from gitops_mk.adapters.git import GitRepo, open_private
 from gitops_mk.errors import ConflictError, ForgeError, GitError, MkError
 
+PREFIX = "modekeeper/"
 Moves = Mapping[str, tuple[str | None, str | None]]
 """Full ref name -> (what it must be at, what it is to be at); None: absent."""
+
+
+def own_refspecs(base_branch: str) -> tuple[str, ...]:
+    """The base branch and our own; whatever else a server has is not brought here.
+
+    A pattern each, for a name alone makes a fetch fail where it is not there, with words of git's.
+    """
+    return tuple(f"+refs/heads/{name}*:refs/heads/{name}*" for name in (base_branch, PREFIX))
 
 
 class Clone:

@@ -137,7 +137,7 @@ class LocalForge:
         """None but the file on the base branch."""
         return KillReading(source="forge", configured=False, active=False, detail="the base branch holds it")
 
-    def stop(self, why: str) -> None:
+    def stop(self, number: int, why: str) -> None:
         """Put the kill switch's file on the base branch."""
         for _ in range(TRIES):
             self.refresh()
@@ -145,7 +145,7 @@ class LocalForge:
                 self.commit_base(
                     old=self.base_tip(),
                     files={KILL_SWITCH_PATH: f"{why}\n".encode()},
-                    message="Throw the kill switch\n\n" + why,
+                    message=f"Throw the kill switch after #{number}\n\n{why}",
                 )
             except ConflictError:
                 continue

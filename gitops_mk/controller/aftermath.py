@@ -45,7 +45,7 @@ def finish_merge(place: Workplace, tools: Tools) -> str | None:
     wrong = _differs(place, intent, pr.merge_sha)
     if wrong:
         undone = _undo(place, pr, tools)
-        forge.stop(f"#{pr.number} was merged as {pr.merge_sha}, {wrong}. {undone}")
+        forge.stop(pr.number, f"#{pr.number} was merged as {pr.merge_sha}, {wrong}. {undone}")
         place.intents.clear()
         raise IntegrityError(
             f"merge {pr.merge_sha[:12]} of #{pr.number} is not what was verified: {wrong}. The kill switch is on; {undone}",

@@ -70,10 +70,10 @@ class FencedForge:
         """The kill switch that the forge keeps."""
         return self._forge.stopped()
 
-    def stop(self, why: str) -> None:
+    def stop(self, number: int, why: str) -> None:
         """Throw it; where this process may not, the record of its intent brings the next one to it."""
         self._fence()
-        self._forge.stop(why)
+        self._forge.stop(number, why)
 
     def applied(self, workload: str | None = None, *, since: int = 0) -> tuple[AppliedChange, ...]:
         """Merged chords."""
