@@ -36,6 +36,8 @@ class Clone:
     ) -> None:
         self.remote = remote
         self.refspecs = tuple(refspecs)
+        # Nobody else writes here, so refs are what they were until we fetch or push.
+        self._heads: dict[str, str] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="mk-forge-", ignore_cleanup_errors=True)
         try:
             self.repo: GitRepo = open_private(Path(self._folder.name), remote, refspecs, borrow=borrow, token=token)
@@ -56,6 +58,7 @@ class Clone:
 
     def refresh(self) -> None:
         """Fetch what changed. Raises ForgeError."""
+        self._heads = None
         try:
             self.repo.fetch(self.remote, self.refspecs)
         except GitError as exc:
@@ -65,7 +68,9 @@ class Clone:
 
     def tip(self, branch: str) -> str | None:
         """The tip of a branch, None when it is not there."""
-        return self.repo.refs(f"refs/heads/{branch}").get(f"refs/heads/{branch}")
+        if self._heads is None:
+            self._heads = self.repo.refs("refs/heads/")
+        return self._heads.get(f"refs/heads/{branch}")
 
     def base_tip(self, branch: str) -> str:
         """The tip of the base branch. Raises ForgeError when it has none."""
@@ -93,7 +98,7 @@ class Clone:
         except GitError as exc:
             if not (exc.retryable and self._took_effect(moves)):
                 raise _refused(exc) from exc
-        self.repo.set_refs({ref: new for ref, (_, new) in moves.items()})
+        self._set({ref: new for ref, (_, new) in moves.items()})
 
     def push_each(self, moves: Moves) -> dict[str, ForgeError]:
         """Move refs by one push, each on its own; gives why, for those that did not move."""
@@ -108,8 +113,12 @@ class Clone:
             return {ref: _refused(exc) for ref, (_, new) in moves.items() if now.get(ref) != new}
         done = {ref: new for ref, (_, new) in moves.items() if ref not in lost}
         if done:
-            self.repo.set_refs(done)
+            self._set(done)
         return {ref: _conflict(ref) if raced else _refused(GitError(said)) for ref, (raced, said) in lost.items()}
+
+    def _set(self, refs: Mapping[str, str | None]) -> None:
+        self.repo.set_refs(refs)
+        self._heads = None
 
     def _took_effect(self, moves: Moves) -> bool:
         try:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from gitops_mk.adapters.leftout import LeftOut
 from gitops_mk.core.ledger import applied_change, trailers
@@ -53,6 +53,8 @@ HTTP_VARIABLE = "MODEKEEPER_GIT_ALLOW_HTTP"
 TOKEN_VARIABLE = "MODEKEEPER_GIT_TOKEN"  # noqa: S105 - the variable's name
 _LOOPBACK = re.compile(r"^http://(127\.0\.0\.1|localhost)(:\d{1,5})?/[^\x00-\x20\x7f@]*\Z")
 _LISTINGS = 64
+_ANSWERS = 8192
+_T = TypeVar("_T")
 _LAST_TIME = 253_402_300_799  # 9999-12-31, the last that a date can say
 _REFUSED = re.compile(
     r"Authentication failed|could not read (Username|Password)|returned error: 4(0[0-7]|1)|[Pp]ermission denied"
@@ -97,6 +99,7 @@ class GitRepo:
         self._token = token
         self._env = self._refs_env = _environment(git_dir)
         self._listings: dict[str, tuple[_Listed, ...]] = {}
+        self._answers: dict[tuple[object, ...], Any] = {}
         if scratch is not None:
             scratch.mkdir(parents=True, exist_ok=True)
             own = init_bare(scratch.resolve() / "objects.git")
@@ -116,6 +119,17 @@ class GitRepo:
         """Run one git command that answers by its exit code."""
         return _run(args, self._env, b"", ok)
 
+    def _once(self, key: tuple[object, ...], names: Sequence[str | None], ask: Callable[[], _T]) -> _T:
+        """What git says of objects by their ids can't change: asked once. `names` are those that have to be ids."""
+        if not all(name is None or is_oid(name) for name in names):
+            return ask()
+        if key not in self._answers:
+            while len(self._answers) >= _ANSWERS:
+                self._answers.pop(next(iter(self._answers)), None)
+            self._answers[key] = ask()
+        known: _T = self._answers[key]
+        return known
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def resolve(self, ref: str) -> str | None:
@@ -130,7 +144,8 @@ class GitRepo:
 
     def commit(self, sha: str) -> CommitInfo:
         """What a commit says of itself."""
-        return _parse_commits(self.run("log", *_LOG, "--no-walk", "--end-of-options", sha, "--"))[0]
+        args = ("log", *_LOG, "--no-walk", "--end-of-options", sha, "--")
+        return self._once(("commit", sha), (sha,), lambda: _parse_commits(self.run(*args))[0])
 
     def log(
         self, ref: str, *, first_parent: bool = True, exclude: str | None = None, limit: int = 1000
@@ -142,7 +157,7 @@ class GitRepo:
         args += ["--end-of-options", ref]
         if exclude:
             args.append(f"^{exclude}")
-        return _parse_commits(self.run(*args, "--"))
+        return self._once(("log", *args), (ref, exclude), lambda: _parse_commits(self.run(*args, "--")))
 
     def root(self, ref: str) -> str:
         """The first commit of a history: what a repository is known by, wherever it is cloned to."""
@@ -196,6 +211,9 @@ class GitRepo:
 
     def read(self, treeish: str, path: str, *, max_bytes: int = 1_048_576) -> bytes | None:
         """The bytes of a regular file; None when the path is not there. Raises GitError for links, folders and larger files."""
+        return self._once(("read", treeish, path, max_bytes), (treeish,), lambda: self._read(treeish, path, max_bytes))
+
+    def _read(self, treeish: str, path: str, max_bytes: int) -> bytes | None:
         out = self.run("ls-tree", "-z", "--long", "--full-tree", "--end-of-options", treeish, path)
         head, _, name = out.split(b"\0")[0].partition(b"\t")
         # A trailing slash would list what is in a folder.
@@ -290,11 +308,17 @@ class GitRepo:
 
     def merge_base(self, a: str, b: str) -> str | None:
         """The best common ancestor; None for unrelated histories."""
+        return self._once(("merge-base", a, b), (a, b), lambda: self._merge_base(a, b))
+
+    def _merge_base(self, a: str, b: str) -> str | None:
         code, out = self.code("merge-base", "--end-of-options", a, b, ok=(0, 1))
         return out.decode().split("\n")[0] if code == 0 else None
 
     def merge_tree(self, base: str, head: str) -> str | None:
         """The tree that merging `head` into `base` gives (git-merge-tree(1), `--write-tree`); None on a conflict."""
+        return self._once(("merge-tree", base, head), (base, head), lambda: self._merge_tree(base, head))
+
+    def _merge_tree(self, base: str, head: str) -> str | None:
         code, out = self.code("merge-tree", "--write-tree", "--no-messages", "--end-of-options", base, head, ok=(0, 1))
         if code and not is_oid(out.decode().split("\n")[0]):
             raise GitError(f"{base[:40]!r} and {head[:40]!r} can't be merged: one of them is no commit")
@@ -317,6 +341,10 @@ class GitRepo:
             parts = path.split("/")
             if not {"", ".", ".."}.isdisjoint(parts) or any(part.lower() == ".git" for part in parts) or "\0" in path:
                 raise InputError(f"{path!r} is no path inside a repository")
+        key = ("write-tree", base, frozenset(files.items()))
+        return self._once(key, (base,), lambda: self._write_tree(base, files))
+
+    def _write_tree(self, base: str | None, files: Mapping[str, bytes | None]) -> str:
         with tempfile.TemporaryDirectory(prefix="mk-index-") as folder:
             env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
             if base is not None:

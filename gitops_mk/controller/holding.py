@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gitops_mk.controller.propose import settle
-from gitops_mk.controller.state import policy_of, state_on_base
+from gitops_mk.controller.state import identity_of, policy_of, state_on_base
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.errors import InputError
 from gitops_mk.model.change import LABEL_RELEASED, Comment, Hold, Person
@@ -23,7 +23,8 @@ def all_holds(place: Workplace, tools: Tools) -> tuple[Hold, ...]:
 
 def release_hold(place: Workplace, number: int, by: Person, tools: Tools) -> Hold:
     """Label the pull request as released, and say who did it. Raises InputError when it holds nothing."""
-    settle(place.forge)
+    policy = policy_of(place.forge.repo.files(place.forge.base_tip()), tools.built_in)
+    settle(place.forge, identity_of(policy.settings))
     held = next((hold for hold in all_holds(place, tools) if hold.pr == number), None)
     pr = place.forge.get_pr(number)
     if held is None or pr is None:

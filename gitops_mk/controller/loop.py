@@ -159,7 +159,7 @@ def _carry_out(
         artifacts.explain("k8s_apply_blocked", {"reason": "kill_switch", "source": killed.source}, at=tools.clock.now())
         return _Done(killed=killed, exit_code=EXIT_BAD_INPUT, **common)
     identity = identity_of(target.policy.settings)
-    settle(place.forge)
+    settle(place.forge, identity)
     chosen = planned.decision.chosen
     if planned.plan is None or chosen is None:
         proposal = _without_plan(place, state, planned, observation, identity, tools)

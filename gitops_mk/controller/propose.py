@@ -203,18 +203,38 @@ def _stands(forge: Forge, plan: Plan, files: Mapping[str, bytes], base: str, tip
         return False
 
 
-def settle(forge: Forge) -> None:
-    """Close the books on pull requests that somebody merged with plain git: their head is in the base branch already."""
+def settle(forge: Forge, author: Person) -> None:
+    """Close the books on pull requests that somebody merged with plain git: their head is in the base branch already.
+
+    `author` is who our commits are by. Branches that a killed run left behind are deleted, too.
+    """
     base = forge.base_tip()
-    for pr in forge.list_prs(open_only=True):
+    prs = forge.list_prs()
+    _sweep(forge, prs, base, author)
+    for pr in prs:
         head = pr.head_sha
-        if head is None or pr.author.key != forge.identity.key or forge.repo.merge_base(base, head) != head:
+        if pr.state is not PrState.OPEN or head is None or pr.author.key != forge.identity.key:
+            continue
+        if forge.repo.merge_base(base, head) != head:
             continue
         merged = next((c for c in reversed(forge.applied(pr.workload)) if c.plan_digest == pr.plan_digest), None)
         if merged is None:
             continue
         forge.update_pr(pr, pr.model_copy(update={"state": PrState.MERGED, "merge_sha": merged.commit}))
         forge.push_branch(pr.branch, old=head, new=None)
+
+
+def _sweep(forge: Forge, prs: Sequence[PullRequest], base: str, author: Person) -> None:
+    """Delete branches that a run was killed before deleting: as their pull request left them, and with no open one on them."""
+    in_use = {pr.branch for pr in prs if pr.state is PrState.OPEN}
+    for pr in prs:
+        done = pr.state is PrState.MERGED or (pr.closed_by is not None and pr.closed_by.key == forge.identity.key)
+        ours = done and pr.branch not in in_use and pr.author.key == forge.identity.key
+        if not ours or pr.head_sha is None or forge.branch_tip(pr.branch) != pr.head_sha:
+            continue
+        commits = forge.repo.log(pr.head_sha, first_parent=False, exclude=base, limit=50)
+        if not foreign_commits(commits, author, forge.identity, pr.workload):
+            forge.push_branch(pr.branch, old=pr.head_sha, new=None)
 
 
 def open_pr(forge: Forge, branch: str) -> PullRequest | None:
@@ -258,10 +278,6 @@ def withdraw(forge: Forge, branch: str, workload: str, why: str, *, identity: Pe
     paused = hands_off(forge, tip, pr, forge.base_tip(), identity=identity, workload=workload, clock=clock)
     if paused is not None:
         return paused
-    # The branch first: killed in between, the open pull request brings the next run here again.
-    if tip is not None:
-        forge.push_branch(branch, old=tip, new=None)
-        pr = forge.get_pr(pr.number) or pr
     closed = close_pr(forge, pr, by=forge.identity, why=why, author=identity)
     return Proposal(Outcome.CLOSED, closed, message=why, writes=2 if tip else 1)
 

@@ -25,7 +25,7 @@ def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
     base = forge.base_tip()
     files = forge.repo.files(base)
     policy = policy_of(files, tools.built_in)
-    settle(forge)
+    settle(forge, identity_of(policy.settings))
     workload = configured(policy.settings, plan.workload, plan.overlay)
     state = state_on_base(forge, files, policy, workload, tools.builder)
     require_same_policy(state, plan)

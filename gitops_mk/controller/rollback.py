@@ -6,7 +6,7 @@ from datetime import datetime
 
 from gitops_mk.controller.propose import Proposal, settle
 from gitops_mk.controller.proposing import propose_judged
-from gitops_mk.controller.state import policy_of, state_on_base
+from gitops_mk.controller.state import identity_of, policy_of, state_on_base
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.enrolment import by_key
 from gitops_mk.core.envelope.registry import may_propose
@@ -91,7 +91,7 @@ def propose_rollback(place: Workplace, pr: PullRequest, tools: Tools) -> tuple[P
     workload = by_key(policy.settings, pr.workload, files, files.get)
     if workload is None:
         raise InputError(f"#{pr.number} is for {pr.workload}, which the configuration does not know any more")
-    settle(forge)
+    settle(forge, identity_of(policy.settings))
     pr = forge.get_pr(pr.number) or pr
     state = state_on_base(forge, files, policy, workload, tools.builder)
     change = find_applied(pr, state.applied)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gitops_mk.controller.holding import all_holds, release_hold
-from gitops_mk.controller.propose import Outcome, close_pr, withdraw
+from gitops_mk.controller.propose import Outcome, close_pr, settle, withdraw
 from gitops_mk.controller.proposing import propose_plan
 from gitops_mk.controller.rollback import propose_rollback
 from gitops_mk.errors import ConfigError, ConflictError, InputError
@@ -389,6 +389,8 @@ def pause(world: World, forge: Any) -> None:
 
 
 def close(world: World, forge: Any) -> None:
+    """As the loop does it: first what an earlier run was killed in."""
+    settle(forge, IDENTITY)
     withdraw(forge, BRANCH, "ml/deployment-trainer", "gone", identity=IDENTITY, clock=world.clock)
 
 
