@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -185,6 +186,10 @@ class Forge(Protocol):
         """Move many branches at once, each by its own compare-and-swap; gives why, for those that did not move."""
         ...
 
+    def signed(self, commit: str, *, base: str, files: Mapping[str, bytes | None], message: str) -> str:
+        """The same change as a commit that the forge makes and signs; `commit` itself where it is not asked to."""
+        ...
+
     def create_pr(self, pr: PullRequest) -> PullRequest:
         """Open it under the next free number; `pr.number` is ignored."""
         ...
@@ -218,6 +223,41 @@ class Forge(Protocol):
 
     def applied(self, workload: str | None = None, *, since: int = 0) -> tuple[AppliedChange, ...]:
         """Merged chords by the trailers on the base branch, oldest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Word:
+    """A comment that asks for something. `may_write`: it is by somebody with write access to the repository."""
+
+    pr: int
+    id: int
+    by: Person
+    text: str
+    may_write: bool
+
+
+class Inbox(Protocol):
+    """Where people ask for things on a forge: comments on our pull requests."""
+
+    def words(self) -> tuple[Word, ...]:
+        """Those that stand unanswered, oldest first. Raises ForgeError."""
+        ...
+
+    def answer(self, word: Word, *, well: bool, text: str) -> None:
+        """React to it, and say so in our one comment on that pull request. Raises ForgeError."""
+        ...
+
+
+class Board(Protocol):
+    """One page of a repository that shows how everything stands: an issue, say."""
+
+    def read(self) -> str | None:
+        """What it says now, boxes that people ticked included; None where there is none. Raises ForgeError."""
+        ...
+
+    def write(self, text: str) -> None:
+        """Make it say that. Raises ForgeError."""
         ...
 
 

@@ -24,7 +24,7 @@ from gitops_mk.errors import ConfigError, InputError
 from gitops_mk.model.change import Person
 from gitops_mk.model.settings import CONFIG_PATH, RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import WorkloadRef
-from gitops_mk.ports import Cluster, Forge, TelemetrySource
+from gitops_mk.ports import Board, Cluster, Forge, Inbox, TelemetrySource
 
 # How long pods' logs are followed when nothing says so.
 POD_LOGS_S = 120.0
@@ -115,12 +115,15 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
         policy = load_policy(lambda path: clone.repo.read(tip, path), tools.built_in)
         check_base_branch(policy.settings, base_branch)
         forge = _forge(clone, policy.settings, credentials, tools)
+        inbox, board = _talk(forge, policy.settings)
         bindings = {"repository": remote, "root_commit": clone.repo.root(tip)}
         yield Workplace(
             forge=forge,
             kill_switch=GateKillSwitch(forge, tools.cluster),
             license_status=lambda: read_status(access.license_path, now=tools.clock.now(), bindings=bindings),
             intents=IntentFile(access.out),
+            inbox=inbox,
+            board=board,
             remote=remote,
         )
     finally:
@@ -140,6 +143,18 @@ def _credentials(remote: str, tools: Tools) -> Credentials | None:
         # A server of another kind; the configuration on its base branch will say so.
         return None
     return find_credentials(address, mint=minter(address.api), now=tools.clock.now)
+
+
+def _talk(forge: Forge, settings: RepoSettings) -> tuple[Inbox | None, Board | None]:
+    """Where people are talked with, on a forge that has it."""
+    if settings.forge.kind == "local":
+        return None, None
+    from gitops_mk.adapters.github.forge import GitHubForge
+    from gitops_mk.adapters.github.talk import GitHubBoard, GitHubInbox
+
+    if not isinstance(forge, GitHubForge):
+        return None, None
+    return GitHubInbox(forge), GitHubBoard(forge) if settings.forge.dashboard else None
 
 
 def _forge(clone: Clone, settings: RepoSettings, credentials: Credentials | None, tools: Tools) -> Forge:

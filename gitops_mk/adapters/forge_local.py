@@ -152,6 +152,10 @@ class LocalForge:
             return
         raise ConflictError("other commits kept being pushed at the same time", ref=f"refs/heads/{self.base_branch}")
 
+    def signed(self, commit: str, *, base: str, files: Mapping[str, bytes | None], message: str) -> str:
+        """The commit as it is: a bare repository signs nothing."""
+        return commit
+
     def create_pr(self, pr: PullRequest) -> PullRequest:
         """Open it under the next free number. A branch that has an open one keeps that: it is given back as it stands."""
         for _ in range(TRIES):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from gitops_mk.controller.aftermath import finish_merge, intent_of
 from gitops_mk.controller.state import identity_of, policy_of, required_approvals
@@ -15,11 +16,13 @@ from gitops_mk.core.enrolment import by_key
 from gitops_mk.core.policy import Policy
 from gitops_mk.core.render.component import plan_path
 from gitops_mk.core.render.describe import commit_message
+from gitops_mk.core.render.text import plain
 from gitops_mk.errors import ConflictError, ForgeError, InputError
-from gitops_mk.model.change import PrState, PullRequest
+from gitops_mk.model.change import GATE_CHECK, Check, PrState, PullRequest
 from gitops_mk.model.gate import GateDecision, KillReading, VerifyOutcome, first_active
 from gitops_mk.model.plan import Plan
-from gitops_mk.model.settings import WorkloadSettings
+from gitops_mk.model.settings import RepoSettings, WorkloadSettings
+from gitops_mk.model.times import format_time
 from gitops_mk.model.verdict import Reason, Verdict
 from gitops_mk.ports import Forge
 
@@ -44,17 +47,52 @@ class Applied:
         return first_active(self.kill)
 
 
-def apply_pr(
-    place: Workplace,
-    pr: PullRequest | None,
-    tools: Tools,
-    *,
-    plan_digest: str | None,
-    reported_ok: bool | None,
-) -> Applied:
-    """Merge a pull request if every gate is open. Raises for what could not be decided; then nothing was merged."""
+@dataclass(frozen=True)
+class Asked:
+    """The gate's answer, and what it was given on."""
+
+    pr: PullRequest | None
+    decision: GateDecision
+    plan: Plan | None
+    kill: tuple[KillReading, ...]
+    verified: VerifyOutcome | None
+    settings: RepoSettings
+
+    @property
+    def opens(self) -> bool:
+        """True when there is a permit, and something to use it for."""
+        return self.decision.permit is not None and self.pr is not None and self.plan is not None
+
+    @property
+    def refused(self) -> Applied:
+        """Why nothing may be merged."""
+        first = self.decision.first
+        reason = first.reason if first else Reason.VERIFY_FAILED
+        said = first.message if first else "the pull request is for a workload the base does not configure"
+        return Applied(
+            False, self.pr, self.decision, reason=reason, message=said, kill=self.kill, verified=self.verified
+        )
+
+
+def ask_gate(
+    place: Workplace, pr: PullRequest | None, tools: Tools, *, plan_digest: str | None, reported_ok: bool | None
+) -> Asked:
+    """Ask the gate about a pull request as it stands now, and tell the answer on its head. Raises MkError.
+
+    Telling takes a moment: what was told as open is judged once more, so that nothing stands between judging and merging.
+    """
+    asked = _ask(place, pr, tools, plan_digest=plan_digest, reported_ok=reported_ok)
+    if tell_gate(place, asked, tools) and asked.opens:
+        asked = _ask(place, asked.pr, tools, plan_digest=plan_digest, reported_ok=reported_ok)
+        if not asked.opens:
+            tell_gate(place, asked, tools)
+    return asked
+
+
+def _ask(
+    place: Workplace, pr: PullRequest | None, tools: Tools, *, plan_digest: str | None, reported_ok: bool | None
+) -> Asked:
     forge = place.forge
-    finish_merge(place, tools)
     forge.refresh()
     kill = place.kill_switch.read(pr=pr)
     pr = forge.get_pr(pr.number) if pr is not None else None
@@ -64,29 +102,64 @@ def apply_pr(
             forge, pr, builder=tools.builder, built_in=tools.built_in, clock=tools.clock, cluster=tools.cluster
         )
     known = forge.get_pr(pr.number) if pr is not None else None
-    facts, plan = _facts(place, pr, verified, tools, plan_digest=plan_digest, reported_ok=reported_ok)
+    facts, plan, settings = _facts(place, pr, verified, tools, plan_digest=plan_digest, reported_ok=reported_ok)
     # Verify takes its time, and reading the forge, too. A switch thrown meanwhile counts; one that was thrown before
     # counts as well, whoever cleared it.
     if first_active(kill) is None:
         kill = place.kill_switch.read(pr=facts.pr)
         if pr is not None and forge.get_pr(pr.number) != known:
-            facts, plan = _facts(place, pr, verified, tools, plan_digest=plan_digest, reported_ok=reported_ok)
+            facts, plan, settings = _facts(place, pr, verified, tools, plan_digest=plan_digest, reported_ok=reported_ok)
     facts = replace(facts, kill=kill, base_tip=forge.base_tip())
-    pr = facts.pr
     decision = gate.decide(facts, monotonic=tools.clock.monotonic())
-    first = decision.first
-    if decision.permit is None or pr is None or plan is None:
-        reason = first.reason if first else Reason.VERIFY_FAILED
-        said = first.message if first else "the pull request is for a workload the base does not configure"
-        return Applied(False, pr, decision, reason=reason, message=said, kill=kill, verified=verified)
-    permit = decision.permit
+    return Asked(facts.pr, decision, plan, kill, verified, settings)
+
+
+def tell_gate(place: Workplace, asked: Asked, tools: Tools) -> bool:
+    """Record on the head whether the gate would open, so that a person's click on the merge button meets the same conditions.
+
+    True when it was not on record already.
+    """
+    pr, seen = asked.pr, asked.verified
+    if pr is None or pr.head_sha is None or pr.state is not PrState.OPEN or asked.settings.forge.kind == "local":
+        return False
+    first = asked.decision.first
+    summary = "the gate would open" if first is None else f"{first.reason}: {first.message}"
+    conclusion: Literal["success", "failure"] = "success" if asked.opens else "failure"
+    newest = pr.newest_check(GATE_CHECK, pr.head_sha)
+    if newest is not None and (newest.conclusion, newest.summary) == (conclusion, plain(summary, most=500)):
+        return False
+    place.forge.add_check(
+        pr.number,
+        Check(
+            name=GATE_CHECK,
+            commit=pr.head_sha,
+            base=seen.base if seen is not None else place.forge.base_tip(),
+            plan_digest=pr.plan_digest,
+            conclusion=conclusion,
+            summary=plain(summary, most=500),
+            tree=seen.tree if seen is not None else None,
+            at=format_time(tools.clock.now()),
+        ),
+    )
+    return True
+
+
+def apply_pr(
+    place: Workplace, pr: PullRequest | None, tools: Tools, *, plan_digest: str | None, reported_ok: bool | None
+) -> Applied:
+    """Merge a pull request if every gate is open. Raises for what could not be decided; then nothing was merged."""
+    forge = place.forge
+    finish_merge(place, tools)
+    asked = ask_gate(place, pr, tools, plan_digest=plan_digest, reported_ok=reported_ok)
+    permit, pr, plan = asked.decision.permit, asked.pr, asked.plan
+    if permit is None or pr is None or plan is None:
+        return asked.refused
     place.intents.write(intent_of(permit, pr, tools.clock.now()))
     try:
         sha = forge.merge(permit, message=commit_message(plan, tools.wording))
     except ConflictError as exc:
         place.intents.clear()
-        reason = _lost(forge, pr, exc)
-        return Applied(False, pr, decision, reason=reason, message=exc.message, kill=kill, verified=verified)
+        return replace(asked.refused, reason=_lost(forge, pr, exc), message=exc.message)
     except ForgeError as exc:
         # The record of the intent stays: whoever asks next begins with looking at what came of it.
         raise ForgeError(
@@ -95,9 +168,8 @@ def apply_pr(
             retryable=exc.retryable,
         ) from exc
     finish_merge(place, tools)
-    return Applied(
-        True, forge.get_pr(pr.number), decision, merge_sha=sha, kill=kill, verified=verified, message=f"merged as {sha}"
-    )
+    merged = forge.get_pr(pr.number)
+    return replace(asked.refused, ok=True, pr=merged, reason=None, merge_sha=sha, message=f"merged as {sha}")
 
 
 def _facts(
@@ -108,7 +180,7 @@ def _facts(
     *,
     plan_digest: str | None,
     reported_ok: bool | None,
-) -> tuple[gate.GateFacts, Plan | None]:
+) -> tuple[gate.GateFacts, Plan | None, RepoSettings]:
     """What the gate looks at, but the kill switch, read past every cache; and the plan that would be merged."""
     forge = place.forge
     pr = forge.live(pr.number) if pr is not None else None
@@ -141,7 +213,7 @@ def _facts(
         calendar=judge_time(policy.settings.schedule, now, undoes=undoes),
         now=now,
     )
-    return facts, plan
+    return facts, plan, policy.settings
 
 
 def _workload(

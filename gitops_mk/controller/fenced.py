@@ -9,7 +9,7 @@ from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PullRe
 from gitops_mk.model.gate import KillReading
 from gitops_mk.model.permit import Permit
 from gitops_mk.model.standing import Standing
-from gitops_mk.ports import Forge, Repo
+from gitops_mk.ports import Board, Forge, Inbox, Repo, Word
 
 
 class StoppedError(MkError):
@@ -89,6 +89,11 @@ class FencedForge:
         self._fence()
         return self._forge.push_branches(moves)
 
+    def signed(self, commit: str, *, base: str, files: Mapping[str, bytes | None], message: str) -> str:
+        """The same change, signed."""
+        self._fence()
+        return self._forge.signed(commit, base=base, files=files, message=message)
+
     def create_pr(self, pr: PullRequest) -> PullRequest:
         """Open it."""
         self._fence()
@@ -123,3 +128,37 @@ class FencedForge:
         """Put a commit on the base branch."""
         self._fence()
         return self._forge.commit_base(old=old, files=files, message=message)
+
+
+class FencedInbox:
+    """`ports.Inbox` behind the same fence."""
+
+    def __init__(self, inbox: Inbox, fence: Callable[[], None]) -> None:
+        self._inbox = inbox
+        self._fence = fence
+
+    def words(self) -> tuple[Word, ...]:
+        """Those that stand unanswered."""
+        return self._inbox.words()
+
+    def answer(self, word: Word, *, well: bool, text: str) -> None:
+        """React to it, and say so."""
+        self._fence()
+        self._inbox.answer(word, well=well, text=text)
+
+
+class FencedBoard:
+    """`ports.Board` behind the same fence."""
+
+    def __init__(self, board: Board, fence: Callable[[], None]) -> None:
+        self._board = board
+        self._fence = fence
+
+    def read(self) -> str | None:
+        """What it says now."""
+        return self._board.read()
+
+    def write(self, text: str) -> None:
+        """Make it say that."""
+        self._fence()
+        self._board.write(text)

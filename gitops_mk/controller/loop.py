@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from gitops_mk.controller.apply import Applied, apply_pr, gate_payload
+from gitops_mk.controller.apply import Applied, apply_pr, ask_gate, gate_payload
+from gitops_mk.controller.door import Answer, Door
 from gitops_mk.controller.k8s_verify import k8s_verify_payload
 from gitops_mk.controller.observe import INTERRUPTED, observation_payload, observe
 from gitops_mk.controller.plan import Planned, plan_workload, refuse_overridden, summary_lines, write_bundle, write_plan
-from gitops_mk.controller.propose import Outcome, Proposal, open_pr, settle, withdraw
-from gitops_mk.controller.proposing import propose_judged
+from gitops_mk.controller.propose import Outcome, Proposal, Proposed, open_pr, settle, withdraw
+from gitops_mk.controller.proposing import propose_judged, wanted_of
 from gitops_mk.controller.state import identity_of, policy_of, state_on_base, workload_state
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.controller.verify import record_check, verify_pr
@@ -54,6 +55,27 @@ class LoopResult:
     killed: KillReading | None = None
 
 
+@dataclass(frozen=True)
+class Begun:
+    """One turn of the loop that has looked and decided, and written nothing but reports."""
+
+    target: Target
+    state: WorkloadState
+    observation: Observation
+    planned: Planned
+    options: Options
+    plan_path: str
+    started: datetime
+    apply: bool
+
+    def wanted(self) -> Proposed | None:
+        """The pull request this turn is about to propose, if it is to propose one."""
+        chosen, place = self.planned.decision.chosen, self.target.workplace
+        if not self.apply or place is None or self.planned.plan is None or chosen is None:
+            return None
+        return wanted_of(place, self.state, self.planned.plan, chosen.verdicts, self.target.policy.settings)
+
+
 def run_once(
     target: Target,
     source: TelemetrySource,
@@ -71,6 +93,22 @@ def run_once(
     `options.stable_intervals` are those before this one; telemetry that has not moved on since `seen_before` is no further
     interval. Raises MkError for what could not be decided; reports are whole or absent.
     """
+    begun = begin(target, source, options, tools, artifacts, apply=apply, seen_before=seen_before, progress=progress)
+    return finish(begun, tools, artifacts, merge=merge)
+
+
+def begin(
+    target: Target,
+    source: TelemetrySource,
+    options: Options,
+    tools: Tools,
+    artifacts: ArtifactStore,
+    *,
+    apply: bool,
+    seen_before: Window | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Begun:
+    """Observe and decide. Raises MkError."""
     started = tools.clock.now()
     artifacts.explain("closed_loop_start", {"workload": target.workload.ref.key, "dry_run": not apply}, at=started)
     state = _state(target, tools)
@@ -98,15 +136,28 @@ def run_once(
         {"results": planned.results, "plan_digest": planned.plan.digest if planned.plan else None},
         at=tools.clock.now(),
     )
+    return Begun(target, state, observation, planned, options, plan_path, started, apply)
+
+
+def finish(
+    begun: Begun, tools: Tools, artifacts: ArtifactStore, *, merge: bool = True, door: Door | None = None
+) -> LoopResult:
+    """Propose, verify and merge what was decided, as far as it may be. Raises MkError.
+
+    `door` remembers the gate's answers from one turn to the next.
+    """
+    target, observation, planned = begun.target, begun.observation, begun.planned
     done = _Done()
-    if apply and target.workplace is not None and target.base is not None:
+    if begun.apply and target.workplace is not None and target.base is not None:
         done = _carry_out(
-            target, target.workplace, target.base, state, planned, observation, options, tools, artifacts, merge=merge
-        )
+            target, target.workplace, target.base, begun.state, planned, observation, begun.options, tools, artifacts,
+            merge=merge, door=door,
+        )  # fmt: skip
     payload = _payload(
-        observation, planned, plan_path, done, apply=apply, started=started, tools=tools, artifacts=artifacts
-    )
-    artifacts.report("closed_loop", payload, at=started)
+        observation, planned, begun.plan_path, done, apply=begun.apply, started=begun.started, tools=tools,
+        artifacts=artifacts,
+    )  # fmt: skip
+    artifacts.report("closed_loop", payload, at=begun.started)
     artifacts.text("summary.md", summary_lines(observation, planned, outcome=_told(planned, done)))
     artifacts.explain("closed_loop_report", {"summary": payload["apply_decision_summary"]}, at=tools.clock.now())
     return LoopResult(payload, observation, planned, done.applied, done.exit_code, done.killed)
@@ -150,6 +201,7 @@ def _carry_out(
     artifacts: ArtifactStore,
     *,
     merge: bool,
+    door: Door | None,
 ) -> _Done:
     """Everything that writes; the kill switch is read before the first of it."""
     killed = first_active(place.kill_switch.read())
@@ -173,14 +225,32 @@ def _carry_out(
     _explain_proposal(proposal, tools, artifacts)
     if proposal.pr is None or proposal.outcome is Outcome.PAUSED:
         return _Done(proposal=proposal, exit_code=EXIT_BAD_INPUT, **common)
+    beside = (base, status, merge, target.policy.settings)
+    now = tools.clock.monotonic()
+    known = (
+        door.recall(proposal.pr, beside, now) if door is not None and proposal.outcome is Outcome.UNCHANGED else None
+    )
+    if known is not None:
+        return _Done(
+            proposal=proposal,
+            verified=known.verified,
+            applied=known.applied,
+            exit_code=exit_code_of(known.applied) if known.applied is not None else 0,
+            **common,
+        )
     verified, pr, verify_report = verify_and_record(place, proposal.pr, planned.plan, tools, artifacts)
     write_bundle(artifacts, state, planned.plan, options, tools, verify_report=verify_report)
     if not merge:
+        if target.policy.settings.forge.kind != "local":
+            ask_gate(place, pr, tools, plan_digest=planned.plan.digest, reported_ok=verified.ok)
+        _remember(door, place, pr, beside, now, Answer(verified, None))
         done = Proposal(proposal.outcome, pr, writes=proposal.writes)
         return _Done(proposal=done, verified=verified, verify_report=verify_report, **common)
     applied, apply_report = apply_and_report(
         place, pr, planned.plan, tools, artifacts, verify_report=verify_report, reported_ok=verified.ok
     )
+    if not applied.ok:
+        _remember(door, place, pr, beside, now, Answer(verified, applied))
     return _Done(
         proposal=Proposal(proposal.outcome, applied.pr or pr, writes=proposal.writes),
         verified=verified,
@@ -191,6 +261,13 @@ def _carry_out(
         exit_code=exit_code_of(applied),
         **common,
     )
+
+
+def _remember(door: Door | None, place: Workplace, pr: PullRequest, beside: object, now: float, answer: Answer) -> None:
+    """Keep the answer for the pull request as it stands now, our own checks on it included."""
+    stands = place.forge.get_pr(pr.number)
+    if door is not None and stands is not None:
+        door.remember(stands, beside, now, answer)
 
 
 def _without_plan(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gitops_mk.core.calendar import judge_time
+from gitops_mk.core.enrolment import Reach
 from gitops_mk.core.ledger import trailers
 from gitops_mk.core.limits import judge_limits
 from gitops_mk.core.origin import foreign_commits
@@ -71,6 +72,7 @@ class Proposed:
     draft: bool
     settings: RepoSettings
     rollback_of: int | None = None
+    reach: Reach | None = None
 
 
 def propose(
@@ -125,17 +127,8 @@ def _propose_once(
         message = f"#{pr.number} takes #{pr.rollback_of} back, as a person asked: it is merged or closed first"
         return Proposal(Outcome.PAUSED, pr, reason=Reason.PAUSED_BY_HUMAN, message=message)
     writes = 0
-    if tip is None or not _stands(forge, plan, files, base, tip):
-        tree = forge.repo.write_tree(base, dict(render(plan, files)))
-        commit = forge.repo.write_commit(
-            tree=tree,
-            parents=[base],
-            message=commit_message(plan, wording),
-            author=identity,
-            # The base's own time, so that the same plan on the same base is the same commit wherever it is made.
-            time=forge.repo.commit(base).time,
-        )
-        forge.push_branch(branch, old=tip, new=commit)
+    if not standing_well(forge, wanted, files, base, tip):
+        forge.push_branch(branch, old=tip, new=commit_of(forge, plan, files, base, identity=identity, wording=wording))
         writes += 1
     resumed = pr is not None and LABEL_PAUSED in pr.labels
     same = pr is not None and pr.plan_digest == plan.digest and pr.base == forge.base_branch
@@ -147,7 +140,7 @@ def _propose_once(
     record = PullRequest(
         number=pr.number if pr else 1,
         title=pr_title(plan),
-        body=pr_body(plan, wanted.passport, wanted.verdicts, wording, tier=wanted.tier),
+        body=pr_body(plan, wanted.passport, wanted.verdicts, wording, tier=wanted.tier, reach=wanted.reach),
         state=PrState.OPEN,
         draft=wanted.draft and (pr is None or pr.draft),
         base=forge.base_branch,
@@ -172,6 +165,30 @@ def _propose_once(
             raise ConflictError(f"#{created.number} was opened for {branch} at the same time", ref=branch)
         return Proposal(Outcome.CREATED, created, writes=writes + 1)
     return Proposal(Outcome.UPDATED, forge.update_pr(pr, record), writes=writes + 1)
+
+
+def standing_well(forge: Forge, wanted: Proposed, files: Mapping[str, bytes], base: str, tip: str | None) -> bool:
+    """True when the branch needs no push."""
+    if tip is None or not _stands(forge, wanted.plan, files, base, tip):
+        return False
+    return not wanted.settings.forge.up_to_date or forge.repo.merge_base(base, tip) == base
+
+
+def commit_of(
+    forge: Forge, plan: Plan, files: Mapping[str, bytes], base: str, *, identity: Person, wording: Wording
+) -> str:
+    """The one commit on `base` that carries the plan; signed where the forge is to make it itself."""
+    changes = dict(render(plan, files))
+    message = commit_message(plan, wording)
+    commit = forge.repo.write_commit(
+        tree=forge.repo.write_tree(base, changes),
+        parents=[base],
+        message=message,
+        author=identity,
+        # The base's own time, so that the same plan on the same base is the same commit wherever it is made.
+        time=forge.repo.commit(base).time,
+    )
+    return forge.signed(commit, base=base, files=changes, message=message)
 
 
 def may_open(forge: Forge, wanted: Proposed, clock: Clock) -> Verdict:
@@ -242,14 +259,26 @@ def open_pr(forge: Forge, branch: str) -> PullRequest | None:
     return next((pr for pr in forge.list_prs(open_only=True) if pr.branch == branch), None)
 
 
+def open_prs(forge: Forge) -> dict[str, PullRequest]:
+    """The open pull requests, by branch."""
+    return {pr.branch: pr for pr in forge.list_prs(open_only=True)}
+
+
+def hands_off_commits(
+    forge: Forge, tip: str | None, base: str, *, identity: Person, workload: str
+) -> Sequence[CommitInfo]:
+    """Somebody else's commits on a workload's branch."""
+    if tip is None:
+        return ()
+    commits = forge.repo.log(tip, first_parent=False, exclude=base, limit=50)
+    return foreign_commits(commits, identity, forge.identity, workload)
+
+
 def hands_off(
     forge: Forge, tip: str | None, pr: PullRequest | None, base: str, *, identity: Person, workload: str, clock: Clock
 ) -> Proposal | None:
     """A pause when somebody else's commit is on the branch: said once on the pull request, then nothing is written."""
-    if tip is None:
-        return None
-    commits = forge.repo.log(tip, first_parent=False, exclude=base, limit=50)
-    foreign = foreign_commits(commits, identity, forge.identity, workload)
+    foreign = hands_off_commits(forge, tip, base, identity=identity, workload=workload)
     if not foreign:
         return None
     message = (

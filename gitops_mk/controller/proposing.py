@@ -46,6 +46,29 @@ def propose_plan(place: Workplace, plan: Plan, tools: Tools) -> Proposal:
     return propose_judged(place, state, plan, judged.verdicts, files, base, tools, settings=policy.settings)
 
 
+def wanted_of(
+    place: Workplace,
+    state: WorkloadState,
+    plan: Plan,
+    verdicts: Sequence[Verdict],
+    settings: RepoSettings,
+    *,
+    rollback_of: int | None = None,
+) -> Proposed:
+    """Everything the pull request of a judged plan is made of."""
+    chord = state.catalog.get(plan.chord)
+    return Proposed(
+        plan=plan,
+        passport=state.passport,
+        tier=chord.risk_tier if chord else "unknown",
+        verdicts=verdicts,
+        draft=not place.license_status().ok,
+        settings=settings,
+        rollback_of=rollback_of,
+        reach=state.reach,
+    )
+
+
 def propose_judged(
     place: Workplace,
     state: WorkloadState,
@@ -59,16 +82,7 @@ def propose_judged(
     rollback_of: int | None = None,
 ) -> Proposal:
     """Propose what was judged; a draft where no licence would let it be merged. `files` is the tree of `base`."""
-    chord = state.catalog.get(plan.chord)
-    wanted = Proposed(
-        plan=plan,
-        passport=state.passport,
-        tier=chord.risk_tier if chord else "unknown",
-        verdicts=verdicts,
-        draft=not place.license_status().ok,
-        settings=settings,
-        rollback_of=rollback_of,
-    )
+    wanted = wanted_of(place, state, plan, verdicts, settings, rollback_of=rollback_of)
     return propose(
         place.forge, wanted, files, base, identity=identity_of(settings), wording=tools.wording, clock=tools.clock
     )

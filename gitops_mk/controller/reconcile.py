@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from gitops_mk.controller.door import Door
 from gitops_mk.controller.inventory import unenrolled
-from gitops_mk.controller.loop import LoopResult, Target, run_once
+from gitops_mk.controller.loop import Begun, LoopResult, Target, begin, finish
 from gitops_mk.controller.state import check_base_branch, policy_of
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.checks.facts import built_knobs
@@ -98,10 +99,26 @@ class Desk:
     source_of: Callable[[Found, datetime | None], TelemetrySource]
     artifacts_of: Callable[[Found], ArtifactStore]
     merge: bool
+    door: Door = field(default_factory=Door)
+
+
+@dataclass(frozen=True)
+class Undertaking:
+    """A workload that was looked at, with what was decided and not carried out yet."""
+
+    found: Found
+    begun: Begun
+    artifacts: ArtifactStore
 
 
 def reconcile(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> Result:
     """Look at one workload, and do what is to be done now. Raises MkError for what could not be decided."""
+    decided = decide(found, snapshot, memory, desk)
+    return decided if isinstance(decided, Result) else carry_out(decided, memory, desk)
+
+
+def decide(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> Result | Undertaking:
+    """Look at one workload, and decide. Nothing is written but the record of a rollout. Raises MkError."""
     if found.not_now is not None or found.live is None or found.settings is None:
         reason = found.not_now.reason if found.not_now else Reason.NOT_ENABLED
         message = found.not_now.message if found.not_now else "no configuration of this repository is about it"
@@ -123,16 +140,16 @@ def reconcile(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> R
         workplace=desk.place,
     )
     source = desk.source_of(found, _running_since(found, snapshot))
-    result = run_once(
-        target,
-        source,
-        Options(stable_intervals=memory.stable_intervals),
-        desk.tools,
-        desk.artifacts_of(found),
-        apply=True,
-        merge=desk.merge,
-        seen_before=memory.window,
-    )
+    artifacts = desk.artifacts_of(found)
+    options = Options(stable_intervals=memory.stable_intervals)
+    begun = begin(target, source, options, desk.tools, artifacts, apply=True, seen_before=memory.window)
+    return Undertaking(found, begun, artifacts)
+
+
+def carry_out(undertaking: Undertaking, memory: Memory, desk: Desk) -> Result:
+    """Propose, verify and merge what was decided. Raises MkError."""
+    found = undertaking.found
+    result = finish(undertaking.begun, desk.tools, undertaking.artifacts, merge=desk.merge, door=desk.door)
     memory.add(result.observation)
     return _told(found, result, desk)
 

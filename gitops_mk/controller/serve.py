@@ -7,26 +7,35 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from gitops_mk.controller.fenced import FencedForge, StoppedError
+from gitops_mk.controller.batch import push_ahead
+from gitops_mk.controller.fenced import FencedBoard, FencedForge, FencedInbox, StoppedError
+from gitops_mk.controller.inbox import act_on_ticks, answer_words, show
 from gitops_mk.controller.inventory import SYNC_KINDS, Inventory, Scope, scopes
 from gitops_mk.controller.queue import WorkQueue
-from gitops_mk.controller.reconcile import LEFT_ALONE, Desk, Memory, Result, Snapshot, reconcile
+from gitops_mk.controller.reconcile import LEFT_ALONE, Desk, Memory, Result, Snapshot, Undertaking, carry_out, decide
+from gitops_mk.controller.state import identity_of
 from gitops_mk.controller.tools import Workplace
 from gitops_mk.controller.watcher import Watcher
 from gitops_mk.core.inventory import Found, Home, find, missing
 from gitops_mk.core.live import NotNow
 from gitops_mk.core.objects import part
+from gitops_mk.core.render.dashboard import Row
 from gitops_mk.core.source import SyncObjects, by_name
 from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED, MkError
 from gitops_mk.model.change import PullRequest
 from gitops_mk.model.cluster import LiveObject
+from gitops_mk.model.gate import first_active
 from gitops_mk.model.settings import RepoSettings
 from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import Cluster, Election
 
 TICK_S = 1.0
+# Workloads that are decided before any of them is carried out, so that their branches go by one push.
+TOGETHER = 500
+DECIDED = "decided"
 # A main loop that has not come round for so long hangs.
 STUCK_S = 600.0
 
@@ -65,7 +74,12 @@ class Fence:
 
 def fenced(place: Workplace, fence: Fence) -> Workplace:
     """The workplace with its forge behind the fence."""
-    return replace(place, forge=FencedForge(place.forge, fence.check))
+    return replace(
+        place,
+        forge=FencedForge(place.forge, fence.check),
+        inbox=FencedInbox(place.inbox, fence.check) if place.inbox is not None else None,
+        board=FencedBoard(place.board, fence.check) if place.board is not None else None,
+    )
 
 
 class View:
@@ -213,14 +227,23 @@ class Controller:
         self._stopping = stopping
         self._memories: dict[str, Memory] = {}
         self._prs: tuple[PullRequest, ...] = ()
+        self._listened = float("-inf")
 
     def once(self, inventory: Inventory, settings: RepoSettings) -> int:
         """Reconcile every workload once; gives the exit code: 1 for errors, or when it was told to stop before the end."""
         turn = Turn(self._desk, settings)
+        self._listen(turn)
+        decided: dict[str, Undertaking] = {}
         for found in inventory.found:
             if self._stopping.is_set():
                 break
-            self._one(found, turn)
+            begun = self._begin(found, turn)
+            if isinstance(begun, Undertaking):
+                decided[found.ref.key] = begun
+            if len(decided) >= TOGETHER:
+                self._carry_out(None, decided, turn)
+        self._carry_out(None, decided, turn)
+        self._show()
         self._told_by(turn)
         self.publish(inventory)
         if self.status.errors or self._stopping.is_set():
@@ -296,30 +319,127 @@ class Controller:
         """Everything that is due; those with nothing to do cost neither a fetch nor a call. True: the configuration changed."""
         clock = self._desk.tools.clock
         by_key = {found.ref.key: found for found in inventory.found}
+        self._listen(turn)
+        decided: dict[str, Undertaking] = {}
         for key in queue.due(clock.monotonic()):
             if self._stopping.is_set() or not self._leads():
+                for waiting in decided:
+                    self._note(waiting, Result("stopped", None, "decided, and not carried out"))
                 return False
             # Many workloads make a long round, which is no hanging one.
             self.status.beat = clock.monotonic()
             found = by_key[key]
             if found.not_now is None and turn.reconfigured():
                 return True
-            if self._one(found, turn):
-                queue.done(key, clock.monotonic())
+            begun = self._begin(found, turn)
+            if isinstance(begun, Undertaking):
+                decided[key] = begun
             else:
-                queue.failed(key, clock.monotonic())
+                self._ended(queue, key, went_well=begun)
+            if len(decided) >= TOGETHER:
+                self._carry_out(queue, decided, turn)
+        self._carry_out(queue, decided, turn)
+        if turn.fetched:
+            self._show()
         return False
 
-    def _one(self, found: Found, turn: Turn) -> bool:
+    def _listen(self, turn: Turn) -> None:
+        """Do what people asked for on the forge; whatever that fails with keeps nobody's workload waiting."""
+        place = self._desk.place
+        now = self._desk.tools.clock.monotonic()
+        if (place.inbox is None and place.board is None) or now - self._listened < self._interval_s:
+            return
+        self._listened = now
+        try:
+            turn.snapshot()
+            heard = answer_words(place, self._desk.tools, self._desk.door)
+            heard += act_on_ticks(place, self._desk.tools, self._desk.door)
+        except StoppedError:
+            return
+        except Exception as exc:  # noqa: BLE001 - told, and tried again at the next turn
+            self._desk.journal.log("inbox_failed", level="warning", message=_message(exc))
+            return
+        if heard:
+            turn.spent()
+            self._desk.journal.log("heard", commands=heard)
+
+    def _show(self) -> None:
+        """The dashboard, where there is one."""
+        if self._desk.place.board is None or not self._leads():
+            return
+        rows = [Row(key, r.state, r.reason, r.message) for key, r in self.status.results.items()]
+        try:
+            show(self._desk.place, rows, self._desk.tools)
+        except StoppedError:
+            return
+        except Exception as exc:  # noqa: BLE001 - told, and tried again at the next turn
+            self._desk.journal.log("dashboard_failed", level="warning", message=_message(exc))
+
+    def _carry_out(self, queue: WorkQueue | None, decided: dict[str, Undertaking], turn: Turn) -> None:
+        """What was decided for many workloads: their branches by one push, then each of them on its own."""
+        self._push_ahead(list(decided.values()), turn)
+        for key, undertaking in decided.items():
+            self.status.beat = self._desk.tools.clock.monotonic()
+            act = partial(carry_out, undertaking, self._memory(undertaking.found), self._desk)
+            went_well = self._guarded(undertaking.found, turn, act)
+            if queue is not None:
+                self._ended(queue, key, went_well=went_well)
+            if self._stopping.is_set() or not self._leads():
+                break
+        decided.clear()
+
+    def _push_ahead(self, decided: list[Undertaking], turn: Turn) -> None:
+        wanted = [one for undertaking in decided if (one := undertaking.begun.wanted()) is not None]
+        if len(wanted) < 2:
+            return
+        place, tools = self._desk.place, self._desk.tools
+        try:
+            if first_active(place.kill_switch.read()) is not None:
+                return
+            snapshot = turn.snapshot()
+            identity = identity_of(snapshot.policy.settings)
+            push_ahead(
+                place.forge,
+                wanted,
+                snapshot.files,
+                snapshot.base,
+                identity=identity,
+                wording=tools.wording,
+                clock=tools.clock,
+            )
+        except Exception as exc:  # noqa: BLE001 - each of them is proposed on its own below, and tells its own troubles
+            self._desk.journal.log("push_ahead_failed", level="warning", message=_message(exc))
+
+    def _ended(self, queue: WorkQueue, key: str, *, went_well: bool) -> None:
+        now = self._desk.tools.clock.monotonic()
+        if went_well:
+            queue.done(key, now)
+        else:
+            queue.failed(key, now)
+
+    def _begin(self, found: Found, turn: Turn) -> Undertaking | bool:
+        """Look at one workload: what is to be carried out, or how it went where nothing is."""
+        begun: list[Undertaking] = []
+
+        def look() -> Result:
+            if found.not_now is not None:
+                return Result(LEFT_ALONE, found.not_now.reason, found.not_now.message)
+            decided = decide(found, turn.snapshot(), self._memory(found), self._desk)
+            if isinstance(decided, Undertaking):
+                begun.append(decided)
+                return Result(DECIDED)
+            return decided
+
+        self.status.reconciles += 1
+        went_well = self._guarded(found, turn, look)
+        return begun[0] if begun else went_well
+
+    def _guarded(self, found: Found, turn: Turn, act: Callable[[], Result]) -> bool:
         """One workload; whatever it fails with is its own. True when it went well."""
         key, clock = found.ref.key, self._desk.tools.clock
         started = clock.monotonic()
-        self.status.reconciles += 1
         try:
-            if found.not_now is not None:
-                result = Result(LEFT_ALONE, found.not_now.reason, found.not_now.message)
-            else:
-                result = reconcile(found, turn.snapshot(), self._memory(found), self._desk)
+            result = act()
         except StoppedError as exc:
             self._note(key, Result("stopped", None, exc.message))
             return True
@@ -329,6 +449,8 @@ class Controller:
             return False
         if result.wrote:
             turn.spent()
+        if result.state == DECIDED:
+            return True
         self._desk.meter.reconciled(clock.monotonic() - started)
         self._note(key, result)
         return True

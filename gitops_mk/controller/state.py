@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from gitops_mk.core.checks.facts import built_knobs
 from gitops_mk.core.documents import parse_json
-from gitops_mk.core.enrolment import LABEL_ENABLED, admitted, is_enrolled, refused_place, world_size
+from gitops_mk.core.enrolment import LABEL_ENABLED, admitted, is_enrolled, reach, refused_place, world_size
 from gitops_mk.core.ledger import holds, since_rollout, stable_profile
 from gitops_mk.core.planner import WorkloadState
 from gitops_mk.core.policy import BuiltIn, Policy, load_policy
@@ -149,6 +149,7 @@ def workload_state(
         config_sha256=policy.settings.sha256,
         applied=mine,
         holds=tuple(hold for hold in said_no if hold.workload == ref.key),
+        reach=reach(ref, built),
         stable_profile=stable if stable is not None else stable_profile(mine, knobs),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gitops_mk.core.policy import BuiltIn
 from gitops_mk.core.render.describe import Wording
 from gitops_mk.model.license import LicenseStatus
-from gitops_mk.ports import Clock, Cluster, Forge, IntentLog, KillSwitch, ManifestBuilder
+from gitops_mk.ports import Board, Clock, Cluster, Forge, Inbox, IntentLog, KillSwitch, ManifestBuilder
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class Tools:
 @dataclass(frozen=True)
 class Workplace:
     """A GitOps repository to write to: its forge, its kill switch, the licence there is to write with, and the record of the
-    merge that was asked for last.
+    merge that was asked for last. `inbox` and `board` are where a forge has them.
     """
 
     forge: Forge
     kill_switch: KillSwitch
     license_status: Callable[[], LicenseStatus]
     intents: IntentLog
+    inbox: Inbox | None = None
+    board: Board | None = None
     identity_commit: str = ""
     remote: str = ""

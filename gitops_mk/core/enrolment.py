@@ -7,6 +7,7 @@ put on a live object by hand, or by the pull request itself, enrols nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import ValidationError
@@ -133,7 +134,29 @@ def world_size(workload: WorkloadSettings, passport: Passport, build: str | None
     return _from_template(leaves) if leaves is not None else 1
 
 
+@dataclass(frozen=True)
+class Reach:
+    """What a restart of the workload takes down, as its overlay builds it. `gpus` are those of all pods together."""
+
+    pods: int
+    gpus: int
+
+
+def reach(ref: WorkloadRef, build: str | None) -> Reach | None:
+    """The pods and GPUs behind a pod template; None where the build does not say (a list of roles, say)."""
+    leaves = _built(ref, build)
+    if leaves is None or ref.templated:
+        return None
+    pods, gpus = _pods_and_gpus(leaves)
+    return Reach(pods=pods, gpus=pods * gpus)
+
+
 def _from_template(leaves: yamldocs.Leaves) -> int:
+    pods, gpus = _pods_and_gpus(leaves)
+    return max(1, pods) * max(1, gpus)
+
+
+def _pods_and_gpus(leaves: yamldocs.Leaves) -> tuple[int, int]:
     # A Job tells its pods by `parallelism`.
     replicas = leaves.at("spec", "replicas") or leaves.at("spec", "parallelism")
     pods = _number(replicas.text) if replicas is not None else 1
@@ -145,7 +168,7 @@ def _from_template(leaves: yamldocs.Leaves) -> int:
             and path[-1] in GPU_RESOURCES
         ):
             gpus += _number(leaf.text)
-    return max(1, pods) * max(1, gpus)
+    return pods, gpus
 
 
 def _built(ref: WorkloadRef, build: str | None) -> yamldocs.Leaves | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from gitops_mk.core.chords.registry import RECIPES
 from gitops_mk.core.chords.solve import State
+from gitops_mk.core.enrolment import Reach
 from gitops_mk.core.envelope.context import Context
 from gitops_mk.core.envelope.registry import decide, judge, may_propose
 from gitops_mk.core.invariants import invariant_states
@@ -39,6 +40,7 @@ class WorkloadState:
     applied: tuple[AppliedChange, ...] = ()
     holds: tuple[Hold, ...] = ()
     stable_profile: Mapping[str, int] | None = None
+    reach: Reach | None = None
 
     @property
     def policy(self) -> PolicyDigests:

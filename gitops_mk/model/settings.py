@@ -165,6 +165,11 @@ class ForgeSettings(Frozen):
     signed_commits: bool = Field(
         False, description="On GitHub: commits are made by its API, which signs them, instead of being pushed."
     )
+    up_to_date: bool = Field(
+        False,
+        description="Rebuild a branch whenever the base branch moves: for rules that ask for branches to be up to date. "
+        "It costs a run of every check each time.",
+    )
     strict: bool = Field(
         False, description="On GitHub: refuse to merge where our own identity could pass the branch's rules by."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -43,6 +44,7 @@ MERGEABLE_TRIES: Final = 5
 WRITERS: Final = frozenset({"admin", "write"})
 READY = "mutation($id:ID!){markPullRequestReadyForReview(input:{pullRequestId:$id}){pullRequest{isDraft}}}"
 DRAFT = "mutation($id:ID!){convertPullRequestToDraft(input:{pullRequestId:$id}){pullRequest{isDraft}}}"
+COMMIT = "mutation($input:CreateCommitOnBranchInput!){createCommitOnBranch(input:$input){commit{oid}}}"
 DECISION = "query($o:String!,$n:String!,$p:Int!){repository(owner:$o,name:$n){pullRequest(number:$p){reviewDecision}}}"
 
 
@@ -172,6 +174,44 @@ class GitHubForge:
         self._clone.push({f"refs/heads/{self._base_branch}": (old, sha)})
         return sha
 
+    def signed(self, commit: str, *, base: str, files: Mapping[str, bytes | None], message: str) -> str:
+        """The same change made by GitHub, which signs it (`createCommitOnBranch`), on a branch that lives as long as this takes.
+
+        Raises IntegrityError for one that holds something else than was asked for.
+        """
+        if not self._settings.signed_commits:
+            return commit
+        staging = f"{PREFIX}staging/{commit[:16]}"
+        self.push_branch(staging, old=self._clone.tip(staging), new=base)
+        title, _, text = message.partition("\n")
+        asked = {
+            "branch": {"repositoryNameWithOwner": self._name, "branchName": staging},
+            "expectedHeadOid": base,
+            "message": {"headline": title, "body": text.strip()},
+            "fileChanges": {
+                "additions": [
+                    {"path": path, "contents": base64.b64encode(data).decode()}
+                    for path, data in files.items()
+                    if data is not None
+                ],
+                "deletions": [{"path": path} for path, data in files.items() if data is None],
+            },
+        }
+        try:
+            self._api.graphql(COMMIT, {"input": asked}, write=True)
+        finally:
+            # Whatever came of it stands on the branch, or nothing does.
+            self._clone.refresh()
+            made = self._clone.tip(staging)
+            if made is not None:
+                self.push_branch(staging, old=made, new=None)
+        if made is None or made == base:
+            raise ForgeError("GitHub made no commit", retryable=True)
+        found, wanted = self.repo.commit(made), self.repo.commit(commit)
+        if found.tree != wanted.tree or found.parents != (base,):
+            raise IntegrityError(f"GitHub's commit {made[:12]} is not the change it was asked for")
+        return made
+
     # -- pull requests: reading --------------------------------------------------------------------------------------
 
     def list_prs(self, *, open_only: bool = False) -> tuple[PullRequest, ...]:
@@ -247,10 +287,10 @@ class GitHubForge:
         may: dict[str, bool] = {}
         for one in found:
             if one.verdict == "approved" and one.commit == head and one.by.key not in may:
-                may[one.by.key] = self._may_write(one.by)
+                may[one.by.key] = self.may_write(one.by)
         return tuple(one for one in found if one.verdict != "approved" or may.get(one.by.key, one.commit != head))
 
-    def _may_write(self, who: Person) -> bool:
+    def may_write(self, who: Person) -> bool:
         """An approval counts from those who could merge themselves."""
         if who.account is None:
             return False
@@ -436,7 +476,7 @@ class GitHubForge:
 
     def stop(self, number: int, why: str) -> None:
         """Label the pull request that went wrong, and say why."""
-        self._ensure_label_exists(LABEL_KILL_SWITCH)
+        self.ensure_label(LABEL_KILL_SWITCH)
         answer = self._api.send(
             "POST", f"{self._path}/issues/{number}/labels", {"labels": [LABEL_KILL_SWITCH]}, urgent=True
         )
@@ -522,7 +562,8 @@ class GitHubForge:
             if isinstance(answer, list):
                 self._listing.learn(Bag({**pull.raw, "labels": answer}, "pull request"))
 
-    def _ensure_label_exists(self, label: str) -> None:
+    def ensure_label(self, label: str) -> None:
+        """Make a label where the repository has none of that name."""
         if self._api.find(f"{self._path}/labels/{quote(label, safe='')}", urgent=True) is None:
             try:
                 self._api.send("POST", f"{self._path}/labels", {"name": label, "color": "b60205"}, urgent=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gitops_mk.core.render.text import markdown, plain
@@ -21,7 +22,9 @@ from gitops_mk.model.signal import Evidence
 from gitops_mk.model.verdict import Verdict
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
+
+    from gitops_mk.core.enrolment import Reach
 
 MAX_BODY = 60_000
 
@@ -44,6 +47,11 @@ def _environment() -> Environment:
     return env
 
 
+@lru_cache(maxsize=8)
+def _template(text: str) -> Template:
+    return _environment().from_string(text)
+
+
 def number(value: float) -> str:
     """Three significant digits, without an exponent for the sizes that occur."""
     if value == 0 or not 1e-4 <= abs(value) < 1e6:
@@ -61,7 +69,7 @@ def pr_title(plan: Plan) -> str:
 
 def commit_message(plan: Plan, wording: Wording) -> str:
     """Subject, reason and the trailers that the ledger reads back."""
-    return _environment().from_string(wording.commit_message).render(plan=plan, trailers=trailers(plan))
+    return _template(wording.commit_message).render(plan=plan, trailers=trailers(plan))
 
 
 def trailers(plan: Plan) -> str:
@@ -93,7 +101,15 @@ def chart(evidence: Evidence) -> str | None:
     )
 
 
-def pr_body(plan: Plan, passport: Passport, verdicts: Sequence[Verdict], wording: Wording, *, tier: str) -> str:
+def pr_body(
+    plan: Plan,
+    passport: Passport,
+    verdicts: Sequence[Verdict],
+    wording: Wording,
+    *,
+    tier: str,
+    reach: Reach | None = None,
+) -> str:
     """What the reviewer sees. Raises InputError should it ever exceed what a forge takes: it is never cut silently."""
     found = [s for s in plan.observation.signals if s.found]
     context: dict[str, Any] = {
@@ -106,8 +122,9 @@ def pr_body(plan: Plan, passport: Passport, verdicts: Sequence[Verdict], wording
         "tier": tier,
         "passport": passport,
         "in_place": plan.workload.in_place,
+        "reach": reach,
     }
-    body = _environment().from_string(wording.pr_body).render(context)
+    body = _template(wording.pr_body).render(context)
     if len(body) > MAX_BODY:
         raise InputError(f"the pull request's body would be {len(body)} characters, a forge takes {MAX_BODY}")
     return body

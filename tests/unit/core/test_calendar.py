@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops_mk.core.calendar import judge_time
-from gitops_mk.core.limits import judge_limits
+from gitops_mk.core.limits import judge_limits, room_for
 from gitops_mk.errors import InputError
 from gitops_mk.model.change import PrState, PullRequest
 from gitops_mk.model.settings import Freeze, Limits, Schedule, TimeWindow
@@ -103,3 +103,10 @@ def test_what_undoes_takes_no_room_and_limits_can_be_off() -> None:
     assert judge_limits(Limits(), [opened(5, rollback_of=1)] * 9, make.NOW).allowed
     off = Limits(max_open_prs=None, max_prs_per_hour=None)
     assert judge_limits(off, [opened(5)] * 99, make.NOW).allowed
+
+
+def test_the_room_is_what_the_limits_leave() -> None:
+    assert room_for(Limits(), [], make.NOW) == 2
+    assert room_for(Limits(max_prs_per_hour=9), [opened(600), opened(5)], make.NOW) == 1
+    assert room_for(Limits(), [opened(600)] * 9, make.NOW) == 0
+    assert room_for(Limits(max_open_prs=None, max_prs_per_hour=None), [], make.NOW) > 10_000
