@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from gitops_mk.errors import ForgeError
 from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PullRequest, Review
 from gitops_mk.model.cluster import ApplyAnswer, LiveObject, Page, WatchEvent
+from gitops_mk.model.finding import Finding
 from gitops_mk.model.gate import KillReading
 from gitops_mk.model.git import CommitInfo, PathChange, TreeEntry
 from gitops_mk.model.intent import MergeIntent
@@ -168,6 +169,10 @@ class Forge(Protocol):
 
     def standing(self, pr: PullRequest) -> Standing:
         """How an open pull request stands by the forge's own rules, read past every cache. What can't be read is named there."""
+        ...
+
+    def examine(self) -> Iterator[Finding]:
+        """What there is to say of it, for `mk doctor`. Never raises."""
         ...
 
     def stopped(self) -> KillReading:

@@ -114,7 +114,7 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
         tip = clone.base_tip(base_branch)
         policy = load_policy(lambda path: clone.repo.read(tip, path), tools.built_in)
         check_base_branch(policy.settings, base_branch)
-        forge = _forge(clone, policy.settings, credentials, tools)
+        forge = _forge(clone, policy.settings, credentials, tools, strict=writes)
         inbox, board = _talk(forge, policy.settings)
         bindings = {"repository": remote, "root_commit": clone.repo.root(tip)}
         yield Workplace(
@@ -157,8 +157,13 @@ def _talk(forge: Forge, settings: RepoSettings) -> tuple[Inbox | None, Board | N
     return GitHubInbox(forge), GitHubBoard(forge) if settings.forge.dashboard else None
 
 
-def _forge(clone: Clone, settings: RepoSettings, credentials: Credentials | None, tools: Tools) -> Forge:
-    """The forge that the base branch's configuration names. Raises ConfigError."""
+def _forge(
+    clone: Clone, settings: RepoSettings, credentials: Credentials | None, tools: Tools, *, strict: bool
+) -> Forge:
+    """The forge that the base branch's configuration names. `strict`: refuse an identity that could pass its rules by.
+
+    Raises ConfigError.
+    """
     if settings.forge.kind == "local":
         from gitops_mk.adapters.forge_local import LocalForge
 
@@ -179,7 +184,7 @@ def _forge(clone: Clone, settings: RepoSettings, credentials: Credentials | None
             "forge.kind is github, and nothing says who we are there",
             hint="set MODEKEEPER_GITHUB_APP_ID and MODEKEEPER_GITHUB_APP_KEY_PATH, or MODEKEEPER_GITHUB_TOKEN",
         )
-    return GitHubForge(
+    forge = GitHubForge(
         Api(address.api, credentials, tools.clock),
         address.name,
         clone,
@@ -188,6 +193,13 @@ def _forge(clone: Clone, settings: RepoSettings, credentials: Credentials | None
         settings=settings.forge,
         clock=tools.clock,
     )
+    passed_by = forge.bypasses() if settings.forge.strict and strict else ()
+    if passed_by:
+        raise ConfigError(
+            f"forge.strict is set, and {'; '.join(passed_by)}",
+            hint="take our identity off the bypass list, or out of the administrators",
+        )
+    return forge
 
 
 def home_of(place: Workplace, tools: Tools) -> Home:

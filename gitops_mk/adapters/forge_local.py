@@ -8,7 +8,7 @@ merge moves the base branch, deletes the workload's branch and closes the record
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from gitops_mk.adapters.clone import Clone
@@ -16,6 +16,7 @@ from gitops_mk.adapters.git import GitRepo
 from gitops_mk.errors import ConflictError, ForgeError, IntegrityError
 from gitops_mk.model.canonical import dumps_pretty
 from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PrState, PullRequest, Review
+from gitops_mk.model.finding import Finding
 from gitops_mk.model.gate import KillReading
 from gitops_mk.model.permit import Permit
 from gitops_mk.model.settings import KILL_SWITCH_PATH
@@ -132,6 +133,10 @@ class LocalForge:
         """A bare repository has no rules of its own: only whether merging works."""
         tree = self._repo.merge_tree(self.base_tip(), pr.head_sha) if pr.head_sha is not None else None
         return Standing(same_repository=True, mergeable=tree is not None)
+
+    def examine(self) -> Iterator[Finding]:
+        """Nothing: a bare repository has no rules that could be wrong."""
+        yield from ()
 
     def stopped(self) -> KillReading:
         """None but the file on the base branch."""

@@ -83,6 +83,8 @@ def doctor(
                         "name the overlay that is synced itself, if they should stay as they are",
                         needed=False,
                     )
+            for found in place.forge.examine():
+                note(found.name, found.ok, found.detail, found.hint, needed=found.needed)
             for found in examine_cluster(cluster, home_of(place, tools)):
                 note(found.name, found.ok, found.detail, found.hint, needed=found.needed)
             for reading in place.kill_switch.read():

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from gitops_mk.controller.inventory import take_inventory
 from gitops_mk.core.inventory import Home
 from gitops_mk.errors import MkError
+from gitops_mk.model.finding import Finding
 from gitops_mk.ports import Cluster
-
-
-class Finding(NamedTuple):
-    """One line: what was looked at, whether it is as it should be, and what to do where it is not."""
-
-    name: str
-    ok: bool
-    detail: str
-    hint: str | None = None
-    needed: bool = False
 
 
 def examine_cluster(cluster: Cluster | None, home: Home) -> Iterator[Finding]:

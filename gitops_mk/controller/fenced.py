@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from gitops_mk.errors import ForgeError, MkError
 from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PullRequest, Review
+from gitops_mk.model.finding import Finding
 from gitops_mk.model.gate import KillReading
 from gitops_mk.model.permit import Permit
 from gitops_mk.model.standing import Standing
@@ -65,6 +66,10 @@ class FencedForge:
     def standing(self, pr: PullRequest) -> Standing:
         """How it stands by the forge's own rules."""
         return self._forge.standing(pr)
+
+    def examine(self) -> Iterator[Finding]:
+        """What there is to say of it."""
+        return self._forge.examine()
 
     def stopped(self) -> KillReading:
         """The kill switch that the forge keeps."""

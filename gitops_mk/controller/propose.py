@@ -37,6 +37,9 @@ from gitops_mk.model.verdict import Reason, Verdict
 from gitops_mk.ports import Clock, Forge
 
 TRIES = 3
+STOOD_AT_MOST = 10_000
+# Base, tip and plan that were seen to fit together: commits don't change, so they will. A cache, and nothing else.
+_STOOD: dict[tuple[str, str, str], None] = {}
 
 
 class Outcome(StrEnum):
@@ -206,8 +209,11 @@ def _stands(forge: Forge, plan: Plan, files: Mapping[str, bytes], base: str, tip
     The branch's own record is rendered, not the new plan: the same decision made again differs in its evidence only. A
     merge without a conflict is not enough, for the base may have changed beside the lines that are ours.
     """
+    if (base, tip, plan.digest) in _STOOD:
+        return True
     repo = forge.repo
-    if _digest_of(repo.commit(tip)) != plan.digest:
+    commit = repo.commit(tip)
+    if _digest_of(commit) != plan.digest:
         return False
     path = plan_path(plan.overlay, plan.workload.slug)
     try:
@@ -215,9 +221,15 @@ def _stands(forge: Forge, plan: Plan, files: Mapping[str, bytes], base: str, tip
         record = Plan.parse_json(text or b"", what=path)
         if record.digest != plan.digest or record.compute_digest() != plan.digest:
             return False
-        return repo.merge_tree(base, tip) == repo.write_tree(base, dict(render(record, files)))
+        merged = commit.tree if commit.parents == (base,) else repo.merge_tree(base, tip)
+        stands = merged == repo.write_tree(base, dict(render(record, files)))
     except (InputError, GitError):
         return False
+    if stands:
+        while len(_STOOD) >= STOOD_AT_MOST:
+            _STOOD.pop(next(iter(_STOOD)), None)
+        _STOOD[base, tip, plan.digest] = None
+    return stands
 
 
 def settle(forge: Forge, author: Person) -> None:

@@ -5,10 +5,11 @@ that git, the forge and the cluster don't tell, but how often it was stable in a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gitops_mk.controller.door import Door
+from gitops_mk.controller.followup import tell_outcome
 from gitops_mk.controller.inventory import unenrolled
 from gitops_mk.controller.loop import Begun, LoopResult, Target, begin, finish
 from gitops_mk.controller.state import check_base_branch, policy_of
@@ -19,7 +20,7 @@ from gitops_mk.core.ledger import since_rollout
 from gitops_mk.core.planner import Options
 from gitops_mk.core.policy import Policy
 from gitops_mk.core.source import Source, at_revision
-from gitops_mk.model.change import ROLLOUT_CHECK, AppliedChange, Check, PullRequest
+from gitops_mk.model.change import ROLLOUT_CHECK, AppliedChange, Check, Comment, PullRequest
 from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.signal import Observation
 from gitops_mk.model.telemetry import Window
@@ -151,7 +152,28 @@ def carry_out(undertaking: Undertaking, memory: Memory, desk: Desk) -> Result:
     found = undertaking.found
     result = finish(undertaking.begun, desk.tools, undertaking.artifacts, merge=desk.merge, door=desk.door)
     memory.add(result.observation)
-    return _told(found, result, desk)
+    told = _told(found, result, desk)
+    return replace(told, wrote=told.wrote or _follow_up(undertaking, result.observation, desk))
+
+
+def _follow_up(undertaking: Undertaking, seen: Observation, desk: Desk) -> bool:
+    """Tell the newest change's pull request what came of it; true when something was written."""
+    state, workload = undertaking.begun.state, undertaking.begun.target.workload
+    change = state.applied[-1] if state.applied else None
+    pr = next((pr for pr in desk.place.forge.list_prs() if change is not None and pr.merge_sha == change.commit), None)
+    if change is None or pr is None:
+        return False
+    outcome = tell_outcome(desk.place, pr, change, workload, seen, desk.tools)
+    if outcome is None:
+        return False
+    desk.journal.log("outcome", workload=workload.ref.key, pr=pr.number, verdict=outcome.verdict)
+    desk.announcer.announce(
+        undertaking.found.live or {},
+        reason="ChordOutcome",
+        message=f"{change.chord} of #{pr.number}: {outcome.verdict}",
+        warning=outcome.verdict == "regressed",
+    )
+    return True
 
 
 def _settle_rollout(found: Found, snapshot: Snapshot, desk: Desk, drifted: str | None) -> Result | None:
@@ -180,6 +202,8 @@ def _settle_rollout(found: Found, snapshot: Snapshot, desk: Desk, drifted: str |
         at=format_time(now),
     )
     desk.place.forge.add_check(pr.number, check)
+    said = f"{found.ref} runs it since {check.at}, merged as {change.commit[:12]}."
+    desk.place.forge.add_comment(pr.number, Comment(by=desk.place.forge.identity, at=check.at, text=said))
     lag = max(0.0, (now - parse_time(change.at)).total_seconds())
     desk.meter.rolled_out(lag)
     moved = ", ".join(f"{knob} {old} to {new}" for knob, (old, new) in sorted(change.changes.items()))

@@ -180,6 +180,8 @@ def rules_gate(facts: GateFacts) -> Verdict:
         return Verdict.block(name, Reason.NOT_MERGEABLE, "there is no open pull request")
     if standing.unread:
         return Verdict.block(name, Reason.RULES_UNREADABLE, standing.unread)
+    if standing.bypasses:
+        return Verdict.block(name, Reason.MAY_BYPASS, "; ".join(standing.bypasses))
     if standing.auto_merge:
         said = f"auto-merge is on for #{pr.number}: it would merge what comes later, too"
         return Verdict.block(name, Reason.AUTO_MERGE, said)

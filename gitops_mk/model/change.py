@@ -16,6 +16,8 @@ GitSha = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})
 VERIFY_CHECK = "modekeeper/verify"
 # On the merge commit: the cluster was seen to run it.
 ROLLOUT_CHECK = "modekeeper/rollout"
+# On the merge commit: what is seen since, held against what was seen before.
+OUTCOME_CHECK = "modekeeper/outcome"
 # On a head: success only while the gate would open, so that a person's click meets the same conditions.
 GATE_CHECK = "modekeeper/gate"
 LABEL = "modekeeper"

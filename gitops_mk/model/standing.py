@@ -46,7 +46,7 @@ class Standing(Frozen):
     """What the forge says of a pull request besides its record.
 
     `mergeable` is None while the forge does not know. `owners_approved` is None where nobody asked. `unread` names what could
-    not be read; then nothing is merged.
+    not be read; then nothing is merged. `bypasses`, looked for where the configuration is strict: how we could pass the rules by.
     """
 
     same_repository: bool
@@ -56,3 +56,4 @@ class Standing(Frozen):
     checks: tuple[HeadCheck, ...] = ()
     owners_approved: bool | None = None
     unread: str = ""
+    bypasses: tuple[str, ...] = ()

@@ -84,6 +84,7 @@ class Reason(StrEnum):
     MERGE_QUEUE = "merge_queue"
     CHECK_MISSING = "check_missing"
     CHECK_FAILED = "check_failed"
+    MAY_BYPASS = "may_bypass"
     RULES_UNREADABLE = "rules_unreadable"
     NOT_MERGEABLE = "not_mergeable"
     HEAD_MOVED = "head_moved"

@@ -11,7 +11,7 @@ from gitops_mk.controller.fenced import FencedForge, StoppedError
 from gitops_mk.ports import Forge
 
 READS = {
-    "refresh", "repo", "identity", "base_branch", "base_tip", "branch_tip", "list_prs", "get_pr", "live", "standing",
+    "refresh", "repo", "identity", "base_branch", "base_tip", "branch_tip", "list_prs", "get_pr", "live", "standing", "examine",
     "stopped", "applied",
 }  # fmt: skip
 MEMBERS = {name for name in vars(Forge) if not name.startswith("_")}
@@ -82,7 +82,7 @@ def call(forge: FencedForge, name: str) -> tuple[Any, tuple[Any, ...], dict[str,
 
 def test_the_protocol_is_known() -> None:
     assert READS <= MEMBERS
-    assert {"push_branch", "create_pr", "update_pr", "merge", "commit_base"} <= WRITES
+    assert {"push_branch", "signed", "create_pr", "update_pr", "merge", "commit_base"} <= WRITES
 
 
 @pytest.mark.parametrize("name", sorted(MEMBERS))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from gitops_mk.adapters.clone import PREFIX, own_refspecs
-from gitops_mk.adapters.github import checks, rules
+from gitops_mk.adapters.github import checks, examine, rules
 from gitops_mk.adapters.github.api import Api, Refused, Unanswered
 from gitops_mk.adapters.github.listing import Listing
 from gitops_mk.adapters.github.record import Record, record_of, split, with_record
@@ -28,6 +28,7 @@ from gitops_mk.model.change import (
     PullRequest,
     Review,
 )
+from gitops_mk.model.finding import Finding
 from gitops_mk.model.gate import KillReading
 from gitops_mk.model.permit import Permit
 from gitops_mk.model.settings import KILL_SWITCH_PATH
@@ -75,6 +76,7 @@ class GitHubForge:
         self._reviews: dict[int, tuple[Review, ...]] = {}
         self._checks: dict[int, tuple[Check, ...]] = {}
         self._fresh: dict[int, Bag] = {}
+        self._models: dict[int, tuple[Bag, tuple[object, ...], PullRequest | None]] = {}
         self._listed = False
         clone.refspecs = own_refspecs(base_branch)
 
@@ -263,6 +265,7 @@ class GitHubForge:
         if pull.maybe("mergeable_state") == "behind" and found.up_to_date:
             unread = unread or f"the branch is behind {self._base_branch}, whose rules want it up to date"
         return Standing(
+            bypasses=self.bypasses() if self._settings.strict else (),
             same_repository=self._is_home(head) and self._is_home(pull.bag("base")),
             mergeable=mergeable if isinstance(mergeable, bool) and head.text("sha") == pr.head_sha else None,
             auto_merge=pull.has("auto_merge"),
@@ -271,6 +274,14 @@ class GitHubForge:
             owners_approved=self._owners_approved(pr.number) if found.code_owners else None,
             unread=unread,
         )
+
+    def examine(self) -> Iterator[Finding]:
+        """What GitHub lets us do, and the rules of the base branch."""
+        return examine.examine(self._api, self._name, self._base_branch, self._identity, strict=self._settings.strict)
+
+    def bypasses(self) -> tuple[str, ...]:
+        """The ways in which our own identity could pass the rules by. Raises ForgeError."""
+        return examine.bypasses(self._api, self._name, self._base_branch, self._identity)
 
     def stopped(self) -> KillReading:
         """Any pull request with the label, open or not: a person takes it off when all is well again."""
@@ -311,6 +322,16 @@ class GitHubForge:
 
     def _model(self, pull: Bag, *, head: str | None = None) -> PullRequest | None:
         """A pull request as ours; None for one from another branch than ours, or another repository's."""
+        number = pull.number("number")
+        tip = self._clone.tip(pull.bag("head").text("ref"))
+        given = (pull, tip, head, self._reviews.get(number, ()), self._checks.get(number, ()))
+        known = self._models.get(number)
+        # A listing of hundreds is gone through again and again within a turn.
+        if known is None or known[0] is not pull or known[1] != given[1:]:
+            known = self._models[number] = (pull, given[1:], self._read_model(pull, head))
+        return known[2]
+
+    def _read_model(self, pull: Bag, head: str | None) -> PullRequest | None:
         end, number = pull.bag("head"), pull.number("number")
         branch = end.text("ref")
         if not branch.startswith(PREFIX) or not self._is_home(end):

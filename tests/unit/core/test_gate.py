@@ -189,6 +189,7 @@ CLOSED: dict[str, tuple[dict[str, Any], Reason]] = {
     "no commit": ({"commits": ()}, Reason.NOT_OURS),
     "another commit": ({"commits": (replace(COMMIT, sha=make.SHA_C),)}, Reason.NOT_OURS),
     "rules unread": ({"standing": standing(unread="403")}, Reason.RULES_UNREADABLE),
+    "our own bypass": ({"standing": standing(bypasses=("ruleset 'main'",))}, Reason.MAY_BYPASS),
     "auto-merge": ({"standing": standing(auto_merge=True)}, Reason.AUTO_MERGE),
     "merge queue": ({"standing": standing(rules=BranchRules(merge_queue=True))}, Reason.MERGE_QUEUE),
     "not mergeable": ({"standing": standing(mergeable=False)}, Reason.NOT_MERGEABLE),

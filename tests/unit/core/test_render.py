@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gitops_mk.adapters.resources import wording
+from gitops_mk.core.enrolment import Reach
 from gitops_mk.core.ledger import trailers
 from gitops_mk.core.render import component, describe
 from gitops_mk.core.render.describe import commit_message, number, pr_body, pr_title
@@ -198,8 +199,14 @@ VERDICTS = (Verdict.allow("chord_known", "fine"), Verdict.block("delivery", Reas
 
 
 class TestWords:
-    def body(self, plan: Any) -> str:
-        return pr_body(plan, make.passport(), VERDICTS, wording(), tier="safe")
+    def body(self, plan: Any, reach: Reach | None = Reach(pods=2, gpus=16)) -> str:
+        return pr_body(plan, make.passport(), VERDICTS, wording(), tier="safe", reach=reach)
+
+    def test_what_a_restart_takes_down(self) -> None:
+        assert "**2 pods with 16 GPUs** of `trainer`" in self.body(reviewed_plan())
+        assert "**1 pod** of `trainer`" in self.body(reviewed_plan(), Reach(pods=1, gpus=0))
+        assert "**1 pod with 1 GPU** of `trainer`" in self.body(reviewed_plan(), Reach(pods=1, gpus=1))
+        assert "so the pods of `trainer`" in self.body(reviewed_plan(), None)
 
     def test_golden(self) -> None:
         body = self.body(reviewed_plan())
