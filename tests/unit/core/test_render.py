@@ -198,8 +198,11 @@ def reviewed_plan(**over: Any) -> Any:
 VERDICTS = (Verdict.allow("chord_known", "fine"), Verdict.block("delivery", Reason.PROPOSE_ONLY, "next | run"))
 
 
+REACH = Reach(pods=2, gpus=16)
+
+
 class TestWords:
-    def body(self, plan: Any, reach: Reach | None = Reach(pods=2, gpus=16)) -> str:
+    def body(self, plan: Any, reach: Reach | None = REACH) -> str:
         return pr_body(plan, make.passport(), VERDICTS, wording(), tier="safe", reach=reach)
 
     def test_what_a_restart_takes_down(self) -> None:
