@@ -29,6 +29,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "contents": "write",
     "pull_requests": "write",
     "checks": "write",
+    "statuses": "read",
     "issues": "write",
     "administration": "read",
     "metadata": "read",

@@ -17,11 +17,10 @@ MAX_DESCRIPTION: Final = 140
 MAX_SUMMARY: Final = 60_000
 
 
-def on_head(api: Api, path: str, sha: str) -> tuple[HeadCheck, ...]:
-    """Every check run and every status on a commit, all pages of them. Raises ForgeError."""
+def on_head(api: Api, path: str, sha: str, *, statuses: bool) -> tuple[HeadCheck, ...]:
+    """Every check run on a commit, and every status where those count, too; all pages of them. Raises ForgeError."""
     runs = tuple(head_check(row) for row in _runs(api, path, sha, {}))
-    statuses = tuple(status_check(row, sha) for row in _statuses(api, path, sha))
-    return runs + statuses
+    return runs + tuple(status_check(row, sha) for row in (_statuses(api, path, sha) if statuses else ()))
 
 
 def ours(api: Api, path: str, sha: str, identity: Person) -> tuple[Check, ...]:

@@ -260,7 +260,9 @@ class GitHubForge:
         head = pull.bag("head")
         runs: tuple[HeadCheck, ...] = ()
         if found.required_checks:
-            runs = checks.on_head(self._api, self._path, head.text("sha"))
+            # A status is given by no App: it counts where the rules name none.
+            anybody = any(check.app is None for check in found.required_checks)
+            runs = checks.on_head(self._api, self._path, head.text("sha"), statuses=anybody)
         mergeable = pull.raw.get("mergeable")
         if pull.maybe("mergeable_state") == "behind" and found.up_to_date:
             unread = unread or f"the branch is behind {self._base_branch}, whose rules want it up to date"
