@@ -111,6 +111,10 @@ class Repo(Protocol):
         """Commits from `ref` backwards, newest first, without those reachable from `exclude`."""
         ...
 
+    def applied(self, tip: str, workload: str | None = None, *, since: int = 0) -> tuple[AppliedChange, ...]:
+        """Merged chords by the trailers from `tip` backwards, oldest first."""
+        ...
+
     def write_tree(self, base: str, files: Mapping[str, bytes | None]) -> str:
         """A tree like `base` with these files put in (or taken out: None). Gives the tree's id."""
         ...

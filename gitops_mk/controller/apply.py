@@ -10,7 +10,7 @@ from gitops_mk.controller.verify import verify_pr
 from gitops_mk.core import gate
 from gitops_mk.core.enrolment import by_key
 from gitops_mk.core.policy import BuiltIn, Policy
-from gitops_mk.core.render.component import plan_path
+from gitops_mk.core.render.paths import plan_path
 from gitops_mk.errors import ConflictError, ForgeError, InputError, IntegrityError
 from gitops_mk.model.change import PrState, PullRequest
 from gitops_mk.model.gate import GateDecision, KillReading, VerifyOutcome, first_active

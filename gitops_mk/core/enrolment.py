@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from gitops_mk.core import yamldocs
 from gitops_mk.core.kustomization import built_on_by
-from gitops_mk.core.render.component import plan_path
+from gitops_mk.core.render.paths import plan_path
 from gitops_mk.errors import InputError
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import Plan

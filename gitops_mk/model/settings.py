@@ -17,7 +17,6 @@ from gitops_mk.model.workload import DnsLabel, DnsName, WorkloadKind, WorkloadRe
 CONFIG_DIR = ".modekeeper"
 CONFIG_PATH = f"{CONFIG_DIR}/config.yaml"
 KILL_SWITCH_PATH = f"{CONFIG_DIR}/kill-switch"
-COMPONENT_DIR = "modekeeper"
 
 _UNSAFE = frozenset('\\\0\n\r\t*?"<>|:')
 

@@ -16,6 +16,7 @@ from gitops_mk.core.ledger import trailers
 from gitops_mk.core.render import component, describe
 from gitops_mk.core.render.describe import commit_message, number, pr_body, pr_title
 from gitops_mk.core.render.kubectl import kubectl_script
+from gitops_mk.core.render.paths import overlay_beside, plan_path
 from gitops_mk.core.render.text import markdown, plain
 from gitops_mk.errors import InputError
 from gitops_mk.model.plan import PatchTarget, PlanItem, knob_patch, plan_item
@@ -252,3 +253,10 @@ class TestWords:
         assert chart is not None
         assert '"mx, oldest' in chart
         assert "--> 1" in chart
+
+
+def test_the_overlay_beside_a_record() -> None:
+    for overlay in (".", "a", "a/b"):
+        assert overlay_beside(plan_path(overlay, "x")) == overlay
+    for path in ("x.plan.json", "a/x.plan.json", "a/modekeeper/x.knobs.yaml", "modekeeper"):
+        assert overlay_beside(path) is None
