@@ -264,7 +264,7 @@ class Cluster(Protocol):
         """One object; None when it, or its kind, is not there."""
         ...
 
-    def pages(self, kind: str, *, namespace: str | None = None, labels: str = "", fields: str = "") -> Iterator[Page]:
+    def pages(self, kind: str, *, namespace: str | None = None, labels: str = "") -> Iterator[Page]:
         """All objects of a kind, 500 at a time. Raises ExpiredError when the list grew too old to go on."""
         ...
 
@@ -277,9 +277,7 @@ class Cluster(Protocol):
         """
         ...
 
-    def can_i(
-        self, verb: str, kind: str, *, namespace: str | None = None, name: str = "", subresource: str = ""
-    ) -> bool:
+    def can_i(self, verb: str, kind: str, *, namespace: str | None = None, name: str = "") -> bool:
         """Ask the server's authoriser, for ourselves (SelfSubjectAccessReview)."""
         ...
 

@@ -31,5 +31,4 @@ class Workplace:
     forge: Forge
     kill_switch: KillSwitch
     license_status: Callable[[], LicenseStatus]
-    identity_commit: str = ""
     remote: str = ""

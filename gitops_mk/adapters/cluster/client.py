@@ -107,9 +107,9 @@ class HttpCluster:
                 return None
             raise
 
-    def pages(self, kind: str, *, namespace: str | None = None, labels: str = "", fields: str = "") -> Iterator[Page]:
+    def pages(self, kind: str, *, namespace: str | None = None, labels: str = "") -> Iterator[Page]:
         """All objects of a kind, 500 at a time. Raises ClusterError, and ExpiredError when the list grew too old."""
-        query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
+        query = {"limit": str(PAGE), "labelSelector": labels}
         token = ""
         while True:
             try:
@@ -150,14 +150,11 @@ class HttpCluster:
                     raise _error(code if isinstance(code, int) else 500, found)
                 yield WatchEvent(str(event.get("type")), found)
 
-    def can_i(
-        self, verb: str, kind: str, *, namespace: str | None = None, name: str = "", subresource: str = ""
-    ) -> bool:
+    def can_i(self, verb: str, kind: str, *, namespace: str | None = None, name: str = "") -> bool:
         """Ask the server's authoriser, for ourselves. A review is a question: the server stores nothing."""
         resource = RESOURCES[kind]
         attributes = {
-            "verb": verb, "group": resource.group, "resource": resource.plural, "subresource": subresource,
-            "namespace": namespace or "", "name": name,
+            "verb": verb, "group": resource.group, "resource": resource.plural, "namespace": namespace or "", "name": name,
         }  # fmt: skip
         review = {
             "apiVersion": "authorization.k8s.io/v1",
