@@ -306,7 +306,7 @@ class HttpCluster:
             try:
                 block = response.read1(BLOCK)
             except (TimeoutError, urllib3.exceptions.ReadTimeoutError) as exc:
-                raise ClusterError("the API server was silent for too long", retryable=True) from exc
+                raise ClusterError("the API server was silent for too long", retryable=True, timed_out=True) from exc
             except _http_errors() as exc:
                 raise self._unreachable(exc) from exc
             if not block:
@@ -318,6 +318,7 @@ class HttpCluster:
             f"{self._connection.server} can't be reached: {_words(str(exc))}",
             hint=f"context {self.context}: does `kubectl get ns` work with it?",
             retryable=True,
+            timed_out=_is_late(exc),
         )
 
 
@@ -336,6 +337,17 @@ def _http_errors() -> tuple[type[BaseException], ...]:
     import urllib3
 
     return (urllib3.exceptions.HTTPError, OSError)
+
+
+def _is_late(exc: BaseException) -> bool:
+    """True where time ran out, there or below. To urllib3 a refused connection is of that family: it is none."""
+    from urllib3.exceptions import NewConnectionError
+    from urllib3.exceptions import TimeoutError as LateError
+
+    return any(
+        isinstance(one, (TimeoutError, LateError)) and not isinstance(one, NewConnectionError)
+        for one in (exc, exc.__cause__, *exc.args)
+    )
 
 
 def _read_timeout(response: urllib3.BaseHTTPResponse, seconds: float) -> None:
@@ -395,7 +407,9 @@ def _whole(response: urllib3.BaseHTTPResponse, path: str) -> bytes:
         size += len(block)
         if size > MAX_BODY or time.monotonic() > end:
             response.close()
-            raise ClusterError(f"{path}: an answer of over {MAX_BODY} bytes, or over {ANSWER_S:.0f} s")
+            raise ClusterError(
+                f"{path}: an answer of over {MAX_BODY} bytes, or over {ANSWER_S:.0f} s", timed_out=size <= MAX_BODY
+            )
     return b"".join(blocks)
 
 
