@@ -446,7 +446,7 @@ def _error(status: int, body: LiveObject) -> ClusterError:
         return ExpiredError(f"the API server has forgotten that version: {words}", status=status, retryable=True)
     hint = {
         401: "the token is not valid (any more)",
-        403: "give this identity the right: see kustomize/base/rbac.yaml",
+        403: "give this identity the right: see kustomize/base/rbac.yaml, and for workloads kustomize/workload-namespace",
     }.get(status)
     return ClusterError(
         f"the API server says {status}: {words}", status=status, hint=hint, retryable=status in (429, 500, 503, 504)
