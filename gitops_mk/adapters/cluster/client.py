@@ -18,6 +18,7 @@ import orjson
 
 from gitops_mk._version import __version__
 from gitops_mk.core.objects import part
+from gitops_mk.core.render.text import plain
 from gitops_mk.errors import ClusterError, ConfigError, ExpiredError
 from gitops_mk.model.cluster import FIELD_MANAGER, RESOURCES, ApplyAnswer, LiveObject, Page, WatchEvent
 
@@ -454,8 +455,7 @@ def _error(status: int, body: LiveObject) -> ClusterError:
 
 
 def _words(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"
+    return plain(text, most=MAX_WORDS)
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
