@@ -11,6 +11,7 @@ from datetime import datetime
 from gitops_mk.controller.inventory import unenrolled
 from gitops_mk.controller.loop import LoopResult, Target, run_once
 from gitops_mk.controller.state import check_base_branch, policy_of
+from gitops_mk.controller.streak import Streak
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.checks.facts import built_knobs
 from gitops_mk.core.inventory import Found
@@ -20,8 +21,6 @@ from gitops_mk.core.policy import Policy
 from gitops_mk.core.source import Source, at_revision
 from gitops_mk.model.change import ROLLOUT_CHECK, AppliedChange, Check, PullRequest
 from gitops_mk.model.settings import WorkloadSettings
-from gitops_mk.model.signal import Observation
-from gitops_mk.model.telemetry import Window
 from gitops_mk.model.times import format_time, parse_time
 from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import Announcer, ArtifactStore, Forge, Journal, Meter, TelemetrySource
@@ -32,20 +31,10 @@ WAITING = "waiting"
 
 @dataclass
 class Memory:
-    """What the last reconciles of a workload saw: stable ones in a row, and the window, so that old news counts once.
-
-    `uid`: of the live object it is about.
-    """
+    """What the last reconciles of a workload saw. `uid`: of the live object it is about."""
 
     uid: str = ""
-    stable_intervals: int = 0
-    window: Window | None = None
-
-    def add(self, seen: Observation) -> None:
-        """Count one observation."""
-        moved_on = seen.window != self.window
-        self.stable_intervals = self.stable_intervals + moved_on if seen.stable else 0
-        self.window = seen.window
+    streak: Streak = field(default_factory=Streak)
 
 
 @dataclass(frozen=True)
@@ -126,14 +115,14 @@ def reconcile(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> R
     result = run_once(
         target,
         source,
-        Options(stable_intervals=memory.stable_intervals),
+        Options(stable_intervals=memory.streak.stable_intervals),
         desk.tools,
         desk.artifacts_of(found),
         apply=True,
         merge=desk.merge,
-        seen_before=memory.window,
+        seen_before=memory.streak.window,
     )
-    memory.add(result.observation)
+    memory.streak.add(result.observation)
     return _told(found, result, desk)
 
 

@@ -272,7 +272,7 @@ def test_made_anew_under_the_same_name_it_starts_from_nothing(post: Post) -> Non
 
     def note() -> None:
         memory = controller._memories[KEY]
-        counts.append((memory.uid, memory.stable_intervals))
+        counts.append((memory.uid, memory.streak.stable_intervals))
 
     def replaced() -> None:
         note()
