@@ -16,14 +16,12 @@ from gitops_mk.controller.reconcile import LEFT_ALONE, Desk, Memory, Result, Sna
 from gitops_mk.controller.tools import Workplace
 from gitops_mk.controller.watcher import Watcher
 from gitops_mk.core.inventory import Found, Home, find, missing
-from gitops_mk.core.live import NotNow
 from gitops_mk.core.objects import part
 from gitops_mk.core.source import SyncObjects, by_name
 from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED, MkError
 from gitops_mk.model.change import PullRequest
 from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.settings import RepoSettings
-from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import Cluster, Election
 
 TICK_S = 1.0
@@ -140,17 +138,8 @@ class View:
                     continue
                 if judged is not None:
                     found.append(judged)
-        gone = [self._unheard(item) for item in missing(self._home.settings, found)]
-        return Inventory((*found, *gone), tuple(notes))
-
-    def _unheard(self, item: Found) -> Found:
-        """A listed workload whose list can't be had is not therefore gone."""
-        for watcher in self._workloads:
-            if (watcher.scope.kind, watcher.scope.namespace) == (item.ref.kind, item.ref.namespace):
-                if watcher.error:
-                    return replace(item, not_now=NotNow(Reason.CLUSTER_UNREACHABLE, watcher.error))
-                break
-        return item
+        unheard = {(one.scope.kind, one.scope.namespace): one.error for one in self._workloads if one.error}
+        return Inventory((*found, *missing(self._home.settings, found, unheard)), tuple(notes))
 
     def _mark(self, _: LiveObject) -> None:
         self._changed.set()
