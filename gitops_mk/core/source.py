@@ -12,6 +12,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from gitops_mk.core.objects import items, part, text
@@ -69,6 +70,14 @@ class SyncObjects:
     applications: Mapping[str, LiveObject] = field(default_factory=dict)
     kustomizations: Mapping[str, LiveObject] = field(default_factory=dict)
     git_repositories: Mapping[str, LiveObject] = field(default_factory=dict)
+
+    @cached_property
+    def applications_called(self) -> Mapping[str, list[str]]:
+        """The Applications of each name, whatever their namespace: looked up for every workload."""
+        found: dict[str, list[str]] = {}
+        for key in self.applications:
+            found.setdefault(key.partition("/")[2], []).append(key)
+        return found
 
 
 def by_name(objects: Iterable[LiveObject]) -> dict[str, LiveObject]:
@@ -134,11 +143,10 @@ def _applications(
 def _named(app: str, known: SyncObjects) -> list[str]:
     """The Applications that a name means: `<namespace>_<name>` where they live outside Argo CD's own namespace."""
     namespace, _, name = app.rpartition("_")
-    return [
-        key
-        for key in known.applications
-        if key == f"{namespace}/{name}" or (not namespace and key.partition("/")[2] == app)
-    ]
+    if not namespace:
+        return known.applications_called.get(app, [])
+    key = f"{namespace}/{name}"
+    return [key] if key in known.applications else []
 
 
 def _own_tracking(live: LiveObject) -> str:
