@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gitops_mk.controller.state import identity_of, policy_of, required_approvals
 from gitops_mk.controller.verify import verify_pr
@@ -124,8 +125,9 @@ def _workload(
     if pr.state is PrState.OPEN and pr.head_sha is not None:
         head = pr.head_sha
         paths = [entry.path for entry in forge.repo.tree(head)]
-        return by_key(policy.settings, pr.workload, paths, lambda path: forge.repo.read(head, path))
-    return by_key(policy.settings, pr.workload, files, files.get)
+        read = partial(forge.repo.read, head)
+        return by_key(policy.settings, pr.workload, paths, read, digest=pr.plan_digest)
+    return by_key(policy.settings, pr.workload, files, files.get, digest=pr.plan_digest)
 
 
 def approvals_needed(policy: Policy, workload: WorkloadSettings | None, plan: Plan | None) -> int:
