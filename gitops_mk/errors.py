@@ -70,13 +70,23 @@ class ConflictError(ForgeError):
 
 
 class ClusterError(PeerError):
-    """The cluster could not be reached, or would not answer. `status` is HTTP's, None where there was no answer."""
+    """The cluster could not be reached, or would not answer. `status` is HTTP's, None where there was no answer.
+
+    `timed_out`: there was none for want of time.
+    """
 
     def __init__(
-        self, message: str, *, status: int | None = None, hint: str | None = None, retryable: bool = False
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        hint: str | None = None,
+        retryable: bool = False,
+        timed_out: bool = False,
     ) -> None:
         super().__init__(message, hint=hint, retryable=retryable)
         self.status = status
+        self.timed_out = timed_out
 
 
 class ExpiredError(ClusterError):

@@ -116,6 +116,10 @@ class Repo(Protocol):
         """Commits from `ref` backwards, newest first, without those reachable from `exclude`."""
         ...
 
+    def applied(self, tip: str, workload: str | None = None, *, since: int = 0) -> tuple[AppliedChange, ...]:
+        """Merged chords by the trailers from `tip` backwards, oldest first."""
+        ...
+
     def write_tree(self, base: str, files: Mapping[str, bytes | None]) -> str:
         """A tree like `base` with these files put in (or taken out: None). Gives the tree's id."""
         ...
@@ -349,7 +353,7 @@ class Cluster(Protocol):
         """One object; None when it, or its kind, is not there."""
         ...
 
-    def pages(self, kind: str, *, namespace: str | None = None, labels: str = "", fields: str = "") -> Iterator[Page]:
+    def pages(self, kind: str, *, namespace: str | None = None, labels: str = "") -> Iterator[Page]:
         """All objects of a kind, 500 at a time. Raises ExpiredError when the list grew too old to go on."""
         ...
 
@@ -362,9 +366,7 @@ class Cluster(Protocol):
         """
         ...
 
-    def can_i(
-        self, verb: str, kind: str, *, namespace: str | None = None, name: str = "", subresource: str = ""
-    ) -> bool:
+    def can_i(self, verb: str, kind: str, *, namespace: str | None = None, name: str = "") -> bool:
         """Ask the server's authoriser, for ourselves (SelfSubjectAccessReview)."""
         ...
 

@@ -1,4 +1,7 @@
-"""Configuration to adapters to controller. The only module that knows both sides; no logic of its own."""
+"""Configuration to adapters to controller. The only module that knows both sides; no logic of its own.
+
+What needs models is imported where it is wired: a command that is just starting has children to start before it loads them.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,61 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import ValidationError
-
 from gitops_mk._version import __version__
 from gitops_mk.adapters import git
+from gitops_mk.adapters.children import end_all
 from gitops_mk.adapters.clock import SystemClock
 from gitops_mk.adapters.kustomize import Kustomize
-from gitops_mk.adapters.resources import built_in, wording
-from gitops_mk.config import Access, provenance
-from gitops_mk.controller.state import CachingBuilder, check_base_branch, identity_of
-from gitops_mk.controller.tools import Tools, Workplace
-from gitops_mk.core.policy import load_policy
+from gitops_mk.controller.builds import CachingBuilder
+from gitops_mk.controller.reading import ReadAhead
 from gitops_mk.errors import ConfigError, InputError
-from gitops_mk.model.change import Person
-from gitops_mk.model.settings import CONFIG_PATH, RepoSettings, WorkloadSettings
-from gitops_mk.model.workload import WorkloadRef
-from gitops_mk.ports import Board, Cluster, Forge, Inbox, TelemetrySource
-
-# How long pods' logs are followed when nothing says so.
-POD_LOGS_S = 120.0
 
 if TYPE_CHECKING:
     from gitops_mk.adapters.clone import Clone
     from gitops_mk.adapters.cluster.client import HttpCluster
     from gitops_mk.adapters.github.auth import Credentials
+    from gitops_mk.config import Access
+    from gitops_mk.controller.tools import Tools, Workplace
     from gitops_mk.core.inventory import Home
+    from gitops_mk.model.change import Person
+    from gitops_mk.model.settings import RepoSettings, WorkloadSettings
+    from gitops_mk.model.workload import WorkloadRef
+    from gitops_mk.ports import Board, Cluster, Forge, Inbox, ManifestBuilder, TelemetrySource
+
+# How long pods' logs are followed when nothing says so.
+POD_LOGS_S = 120.0
 
 
-def make_tools(cluster: Cluster | None = None) -> Tools:
+@contextmanager
+def early_builder() -> Iterator[ManifestBuilder]:
+    """The builder of this machine, its program looked for in the background; nothing that it runs outlives the block."""
+    builder = CachingBuilder(Kustomize())
+    builder.warm()
+    try:
+        yield builder
+    finally:
+        end_all()
+
+
+@contextmanager
+def read_ahead(repo: Path | None, base: str, head: str, builder: ManifestBuilder) -> Iterator[ReadAhead]:
+    """Two commits of a repository, read in the background as long as the block lasts; nothing runs on after it."""
+    ahead = ReadAhead(lambda: open_objects(repo), builder, base, head, end_children=end_all)
+    try:
+        yield ahead
+    finally:
+        ahead.close()
+
+
+def make_tools(cluster: Cluster | None = None, builder: ManifestBuilder | None = None) -> Tools:
     """The peers that need no repository."""
+    from gitops_mk.adapters.resources import built_in, wording
+    from gitops_mk.config import provenance
+    from gitops_mk.controller.tools import Tools
+
     return Tools(
         clock=SystemClock(),
-        builder=CachingBuilder(Kustomize()),
+        builder=builder or CachingBuilder(Kustomize()),
         built_in=built_in(),
         wording=wording(),
         mk_version=__version__,
@@ -66,6 +92,8 @@ def find_cluster(kubeconfig: str | None = None, context: str | None = None) -> H
 
 def is_configured(path: Path) -> bool:
     """True when `path` is in a git repository whose HEAD carries a configuration."""
+    from gitops_mk.model.settings import CONFIG_PATH
+
     try:
         git_dir, _ = git.find_git_dir(path)
     except InputError:
@@ -85,6 +113,9 @@ def open_workplace(access: Access, tools: Tools, *, writes: bool) -> Iterator[Wo
     from gitops_mk.adapters.intents import IntentFile
     from gitops_mk.adapters.killswitch import GateKillSwitch
     from gitops_mk.adapters.license_files import read_status
+    from gitops_mk.controller.state import check_base_branch
+    from gitops_mk.controller.tools import Workplace
+    from gitops_mk.core.policy import load_policy
 
     git_dir: Path | None = None
     work_tree: Path | None = None
@@ -164,6 +195,8 @@ def _forge(
 
     Raises ConfigError.
     """
+    from gitops_mk.controller.state import identity_of
+
     if settings.forge.kind == "local":
         from gitops_mk.adapters.forge_local import LocalForge
 
@@ -205,6 +238,7 @@ def _forge(
 def home_of(place: Workplace, tools: Tools) -> Home:
     """The repository as the cluster's sync tools may know it. Raises ConfigError."""
     from gitops_mk.core.inventory import Home
+    from gitops_mk.core.policy import load_policy
 
     forge = place.forge
     tip = forge.base_tip()
@@ -223,6 +257,8 @@ def open_objects(repo: Path | None) -> Iterator[git.GitRepo]:
 
 def _base_branch(git_dir: Path, tools: Tools) -> str:
     """The base branch that the configuration at HEAD names."""
+    from gitops_mk.core.policy import load_policy
+
     repo = git.GitRepo(git_dir)
     if repo.resolve("HEAD") is None:
         raise ConfigError(f"{git_dir} has no commits yet", hint="commit your overlays, then run `mk init`")
@@ -328,6 +364,10 @@ def _pod_logs(
 
 
 def _ref_asked(pods: PodsAsked) -> WorkloadRef:
+    from pydantic import ValidationError
+
+    from gitops_mk.model.workload import WorkloadRef
+
     if pods.namespace is None:
         raise InputError(
             "--k8s-namespace is missing", hint=f"for example --k8s-namespace ml --k8s-deployment {pods.name}"

@@ -1,25 +1,26 @@
 """Git, by a closed set of commands: fixed verbs, arguments after `--end-of-options`, an environment of our own.
 
 No hook, no user or system configuration, no prompt, and no transport but the listed ones. Why not a library: ADR 0002.
+The models are imported where a value of theirs is made: a command that is just starting reads trees before it has any.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from gitops_mk.adapters.children import running
 from gitops_mk.adapters.leftout import LeftOut
-from gitops_mk.core.ledger import applied_change, trailers
 from gitops_mk.errors import ConflictError, GitError, InputError
-from gitops_mk.model.change import TRAILER_DIGEST, AppliedChange, Person
 from gitops_mk.model.git import ABSENT_MODE, CommitInfo, PathChange, TreeEntry
+
+if TYPE_CHECKING:
+    from gitops_mk.model.change import AppliedChange, Person
 
 TIMEOUT_S = 120.0
 MAX_BLOB = 4 * 1024 * 1024
@@ -100,12 +101,13 @@ class GitRepo:
         self._env = self._refs_env = _environment(git_dir)
         self._listings: dict[str, tuple[_Listed, ...]] = {}
         self._answers: dict[tuple[object, ...], Any] = {}
+        self._blobs: Mapping[str, bytes] = {}
         if scratch is not None:
-            scratch.mkdir(parents=True, exist_ok=True)
-            own = init_bare(scratch.resolve() / "objects.git")
-            objects, shallow = _git_paths(git_dir, "objects", "shallow")
-            _lend(own.git_dir, objects)
-            self._env = _environment(own.git_dir) | ({"GIT_SHALLOW_FILE": str(shallow)} if shallow.exists() else {})
+            own = _empty_repository(scratch.resolve() / "objects.git")
+            common = _common_dir(git_dir)
+            _lend(own, common / "objects")
+            shallow = common / "shallow"
+            self._env = _environment(own) | ({"GIT_SHALLOW_FILE": str(shallow)} if shallow.exists() else {})
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -172,6 +174,9 @@ class GitRepo:
 
         A merge made by hand has no trailers of ours in its own message: then its second parent's count.
         """
+        from gitops_mk.core.ledger import applied_change, trailers
+        from gitops_mk.model.change import TRAILER_DIGEST
+
         found = []
         for commit in self.log(tip, first_parent=True, limit=20_000):
             if commit.time < since:
@@ -272,7 +277,10 @@ class GitRepo:
                 break
         else:
             raise GitError(f"the tree is larger than {MAX_TREE_BYTES} bytes")
-        blobs = self.blobs(read, known={one.oid for one in regular if one.size is not None})
+        # Most of a tree is what stood in the one before: only what differs is read again.
+        kept = {oid: self._blobs[oid] for oid in read if oid in self._blobs}
+        known = {one.oid for one in regular if one.size is not None}
+        self._blobs = blobs = kept | self.blobs([oid for oid in read if oid not in kept], known=known)
         return {path: blobs[oid] if oid in blobs else LeftOut(path, oid, sizes[oid], limit) for path, oid in found}
 
     def diff(self, base: str, head: str) -> tuple[PathChange, ...]:
@@ -558,6 +566,8 @@ def user_identity(git_dir: Path) -> Person | None:
         for key in (*_PASSED_ON, "XDG_CONFIG_HOME", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
         if key in os.environ
     }
+    from gitops_mk.model.change import Person
+
     env |= {"GIT_DIR": str(git_dir), "LC_ALL": "C", "GIT_CONFIG_COUNT": "0"}
     # Never a name made up from the machine's.
     env = _with_settings(env, {"user.useConfigOnly": "true"})
@@ -584,7 +594,16 @@ def open_private(
 
 
 def _borrow(git_dir: Path, lender: Path) -> None:
-    _lend(git_dir, _git_paths(lender, "objects")[0])
+    _lend(git_dir, _common_dir(lender) / "objects")
+
+
+def _empty_repository(git_dir: Path) -> Path:
+    """What gitrepository-layout(5) asks of one, without a process."""
+    (git_dir / "objects").mkdir(parents=True, exist_ok=True)
+    (git_dir / "refs").mkdir(exist_ok=True)
+    (git_dir / "HEAD").write_text("ref: refs/heads/main\n")
+    (git_dir / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+    return git_dir
 
 
 def _lend(git_dir: Path, objects: Path) -> None:
@@ -593,15 +612,13 @@ def _lend(git_dir: Path, objects: Path) -> None:
     alternates.write_text(_quoted(objects) + "\n")
 
 
-def _git_paths(git_dir: Path, *names: str) -> list[Path]:
-    """Where files of a git directory stand, each name in a call of its own only where a path holds a line break."""
-    asked = [word for name in names for word in ("--git-path", name)]
-    lines = os.fsdecode(_run(("rev-parse", *asked), _environment(git_dir), b"", (0,))[1]).removesuffix("\n").split("\n")
-    if len(lines) != len(names):
-        if len(names) > 1:
-            return [path for name in names for path in _git_paths(git_dir, name)]
-        lines = ["\n".join(lines)]
-    return [path if path.is_absolute() else (Path.cwd() / path).resolve() for path in map(Path, lines)]
+def _common_dir(git_dir: Path) -> Path:
+    """Where the objects and the shallow file are: a linked work tree's git directory names another (gitrepository-layout(5))."""
+    try:
+        named = os.fsdecode((git_dir / "commondir").read_bytes()).removesuffix("\n")
+    except FileNotFoundError:
+        named = ""
+    return (git_dir / named).resolve()
 
 
 def _is_complete(git_dir: Path) -> bool:
@@ -686,34 +703,15 @@ def _execute(args: Sequence[str], env: Mapping[str, str], stdin: bytes = b"") ->
     except UnicodeEncodeError as exc:
         raise InputError("a name handed to git is not text that a file system can hold") from exc
     try:
-        # A session of its own: nothing can ask at the terminal, and a timeout ends the helpers with it.
-        process = subprocess.Popen(
-            ["git", *args],  # noqa: S607 - the user's own git
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(env),
-            start_new_session=True,
-        )
+        with running(["git", *args], env) as process:
+            out, said = process.communicate(stdin, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired as exc:
+        raise GitError(f"git {args[0]} took longer than {TIMEOUT_S:.0f} s", retryable=True) from exc
     except FileNotFoundError as exc:
         raise GitError("git is not on the PATH", hint="install git 2.38 or newer") from exc
     except OSError as exc:
         raise GitError(f"git {args[0]} can't be started: {exc.strerror}") from exc
-    try:
-        out, said = process.communicate(stdin, timeout=TIMEOUT_S)
-    except subprocess.TimeoutExpired as exc:
-        _end(process)
-        raise GitError(f"git {args[0]} took longer than {TIMEOUT_S:.0f} s", retryable=True) from exc
-    except BaseException:
-        _end(process)
-        raise
     return process.returncode, out, said.decode("utf-8", "replace")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
 
 
 def _tidy(text: str) -> str:
@@ -725,6 +723,8 @@ _LOG = ("-z", "--no-show-signature", "--format=%H%n%T%n%P%n%an%n%ae%n%cn%n%ce%n%
 
 
 def _parse_commits(out: bytes) -> tuple[CommitInfo, ...]:
+    from gitops_mk.model.change import Person
+
     commits = []
     for record in out.decode("utf-8", "replace").split("\0"):
         if not record.strip():

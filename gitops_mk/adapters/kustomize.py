@@ -15,7 +15,6 @@ from pathlib import Path
 
 from gitops_mk.adapters.kustomize_command import Command, find_command, run
 from gitops_mk.adapters.leftout import LeftOut
-from gitops_mk.core import kustomization
 from gitops_mk.errors import InputError, ManifestError
 
 _MAX_MESSAGE = 1500
@@ -37,6 +36,9 @@ class Kustomize:
 
         Raises ManifestError: for what the prescan refuses before anything runs, and with kustomize's own words.
         """
+        # The reader of YAML is a part of a command's start that need not be waited for before the program is looked for.
+        from gitops_mk.core import kustomization
+
         try:
             reached = kustomization.closure(files, overlay)
         except InputError as exc:
@@ -63,6 +65,8 @@ class Kustomize:
 
     def closure(self, files: Mapping[str, bytes], overlay: str) -> frozenset[str]:
         """The files that a build of `overlay` reads. Raises InputError for what can't be built offline."""
+        from gitops_mk.core import kustomization
+
         return kustomization.closure(files, overlay).files
 
     def version(self) -> str:
@@ -77,7 +81,7 @@ class Kustomize:
             with suppress(ManifestError):
                 self._found()
 
-        threading.Thread(target=find, name="kustomize", daemon=True).start()
+        threading.Thread(target=find, name="kustomize").start()
 
     def _found(self) -> Command:
         with self._finding:

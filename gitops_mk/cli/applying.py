@@ -132,7 +132,8 @@ def _bundle(
     key = plan.workload.key if plan else pr.workload if pr else None
     files = place.forge.repo.files(place.forge.base_tip())
     policy = policy_of(files, tools.built_in)
-    workload = by_key(policy.settings, key or "", files, files.get)
+    digest = plan.digest if plan else pr.plan_digest if pr else None
+    workload = by_key(policy.settings, key or "", files, files.get, digest=digest)
     if workload is None:
         return
     state = state_on_base(place.forge, files, policy, workload, tools.builder)

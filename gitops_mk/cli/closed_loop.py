@@ -204,7 +204,7 @@ def _turn(
     options = Options(
         policy="scalar" if arguments.policy == "scalar" else "chord",
         approve_advanced=arguments.approve_advanced,
-        stable_intervals=tally.stable_intervals if tally else 0,
+        stable_intervals=tally.streak.stable_intervals if tally else 0,
     )
     with output.progress("reading lines") as progress:
         return run_once(
@@ -214,7 +214,7 @@ def _turn(
             tools,
             FolderStore(out),
             apply=arguments.apply,
-            seen_before=tally.window if tally else None,
+            seen_before=tally.streak.window if tally else None,
             progress=progress,
         )
 

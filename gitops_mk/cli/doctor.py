@@ -43,8 +43,9 @@ def doctor(
         note("kustomize", False, exc.message, exc.hint)
     try:
         with open_workplace(Access(repo, forge, base_branch, license_path), tools, writes=False) as place:
+            from gitops_mk.controller.builds import CachingBuilder
             from gitops_mk.controller.setup import builds_on
-            from gitops_mk.controller.state import CachingBuilder, policy_of, state_on_base
+            from gitops_mk.controller.state import policy_of, state_on_base
             from gitops_mk.core.target import overridden
 
             base = place.forge.base_tip()

@@ -10,7 +10,10 @@ from gitops_mk.cli import output
 from gitops_mk.cli.options import PATH, cluster_options, json_option, out_option, pod_options, telemetry_options
 
 
-@click.command(epilog="Example: mk observe --source file --path train.jsonl --out report/observe")
+@click.command(
+    epilog="Example: mk observe --source file --path train.jsonl --out report/observe\n\n"
+    "Example: mk observe --k8s-namespace ml --k8s-deployment trainer --duration 1m"
+)
 @click.option(
     "--source", type=click.Choice(["file", "k8s", "prometheus", "synthetic"]), help="Default: by the other options."
 )

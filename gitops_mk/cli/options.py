@@ -8,8 +8,6 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from gitops_mk.model.workload import WorkloadKind
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
@@ -46,6 +44,8 @@ def cluster_options(function: F) -> F:
 
 def pod_options(function: F) -> F:
     """Which pods' logs are telemetry."""
+    from gitops_mk.model.workload import WorkloadKind
+
     for option in (
         click.option(
             "--container", help="The container. Default: by annotation, by the workload's name, or the only one."

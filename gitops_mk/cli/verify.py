@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from gitops_mk.cli.options import PATH, cluster_options, json_option, out_option
 from gitops_mk.errors import EXIT_FAILED, InputError
 
 if TYPE_CHECKING:
+    from gitops_mk.controller.reading import ReadAhead
     from gitops_mk.controller.tools import Tools
     from gitops_mk.model.gate import VerifyOutcome
 
@@ -44,21 +46,27 @@ def verify(
 
     Every step is described in docs/verify.md. Nothing is written but the report.
     """
-    from gitops_mk.adapters.artifacts import FolderStore
-    from gitops_mk.controller.verify import verify_payload
-    from gitops_mk.model.report import report
-    from gitops_mk.wiring import find_cluster, make_tools
-
     if (pr is None) == (base is None and head is None) or (pr is None and (base is None or head is None)):
         raise InputError("expected --base and --head, or --pr", hint="for example --base origin/main --head HEAD")
-    cluster = None if no_cluster else find_cluster(kubeconfig, context)
-    if cluster is not None:
-        cluster.warm()
-    tools = make_tools(cluster)
-    tools.builder.warm()
-    artifacts = FolderStore(out)
-    started = tools.clock.now()
-    outcome = _of_pr(pr, repo, forge, tools) if pr is not None else _of_commits(base or "", head or "", repo, tools)
+    from gitops_mk.wiring import early_builder, find_cluster, make_tools, read_ahead
+
+    with ExitStack() as stack:
+        # Begun before the models are imported, which takes longer than what git and kustomize do meanwhile (ADR 0013).
+        builder = stack.enter_context(early_builder())
+        ahead = stack.enter_context(read_ahead(repo, base or "", head or "", builder)) if pr is None else None
+        # The builds wait for this one alone.
+        import gitops_mk.core.kustomization  # noqa: F401
+        from gitops_mk.adapters.artifacts import FolderStore
+        from gitops_mk.controller.verify import verify_payload
+        from gitops_mk.model.report import report
+
+        cluster = None if no_cluster else find_cluster(kubeconfig, context)
+        if cluster is not None:
+            cluster.warm()
+        tools = make_tools(cluster, builder)
+        artifacts = FolderStore(out)
+        started = tools.clock.now()
+        outcome = _of_commits(ahead, tools) if ahead is not None else _of_pr(pr or 0, repo, forge, tools)
     payload = report(verify_payload(outcome), started=started, finished=tools.clock.now(), out_dir=artifacts.out_dir)
     path = artifacts.report("verify", payload, at=started)
     if as_json:
@@ -85,22 +93,21 @@ def _of_pr(number: int, repo: Path | None, forge: str | None, tools: Tools) -> V
     return outcome
 
 
-def _of_commits(base: str, head: str, repo: Path | None, tools: Tools) -> VerifyOutcome:
-    from gitops_mk.controller.verify import resolve, verify_commits
-    from gitops_mk.wiring import open_objects
+def _of_commits(ahead: ReadAhead, tools: Tools) -> VerifyOutcome:
+    from gitops_mk.controller.verify import verify_commits
 
-    with open_objects(repo) as objects:
-        base_sha, head_sha = resolve(objects, base, "base"), resolve(objects, head, "head")
-        return verify_commits(
-            objects,
-            base_sha,
-            head_sha,
-            builder=tools.builder,
-            built_in=tools.built_in,
-            applied=objects.applied(base_sha),
-            now=tools.clock.now(),
-            cluster=tools.cluster,
-        )
+    objects, reading = ahead.result()
+    return verify_commits(
+        objects,
+        reading.base,
+        reading.head,
+        builder=tools.builder,
+        built_in=tools.built_in,
+        applied=objects.applied(reading.base),
+        now=tools.clock.now(),
+        cluster=tools.cluster,
+        reading=reading,
+    )
 
 
 def _print(payload: dict[str, object]) -> None:

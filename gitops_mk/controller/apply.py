@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from gitops_mk.controller.aftermath import finish_merge, intent_of
@@ -14,8 +15,8 @@ from gitops_mk.core import gate
 from gitops_mk.core.calendar import judge_time
 from gitops_mk.core.enrolment import by_key
 from gitops_mk.core.policy import Policy
-from gitops_mk.core.render.component import plan_path
 from gitops_mk.core.render.describe import commit_message
+from gitops_mk.core.render.paths import plan_path
 from gitops_mk.core.render.text import plain
 from gitops_mk.errors import ConflictError, ForgeError, InputError
 from gitops_mk.model.change import GATE_CHECK, Check, PrState, PullRequest
@@ -225,8 +226,9 @@ def _workload(
     if pr.state is PrState.OPEN and pr.head_sha is not None:
         head = pr.head_sha
         paths = [entry.path for entry in forge.repo.tree(head)]
-        return by_key(policy.settings, pr.workload, paths, lambda path: forge.repo.read(head, path))
-    return by_key(policy.settings, pr.workload, files, files.get)
+        read = partial(forge.repo.read, head)
+        return by_key(policy.settings, pr.workload, paths, read, digest=pr.plan_digest)
+    return by_key(policy.settings, pr.workload, files, files.get, digest=pr.plan_digest)
 
 
 def approvals_needed(policy: Policy, workload: WorkloadSettings | None, plan: Plan | None) -> int:

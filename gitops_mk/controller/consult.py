@@ -101,7 +101,7 @@ def _try(cluster: Cluster, ref: WorkloadRef, name: str, document: bytes) -> Tria
         if conflicts(plain):
             forced = cluster.dry_run_apply(ref.kind, ref.namespace, name, document, force=True)
     except ClusterError as exc:
-        return Trial(error=exc.message, timed_out="timed out" in exc.message or "silent" in exc.message)
+        return Trial(error=exc.message, timed_out=exc.timed_out)
     return Trial(plain=plain, forced=forced)
 
 

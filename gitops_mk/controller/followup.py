@@ -5,7 +5,7 @@ from __future__ import annotations
 from gitops_mk.controller.rollback import propose_rollback
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.outcome import Outcome, judge_outcome
-from gitops_mk.core.render.component import plan_path
+from gitops_mk.core.render.paths import plan_path
 from gitops_mk.core.render.text import markdown
 from gitops_mk.errors import MkError
 from gitops_mk.model.change import OUTCOME_CHECK, ROLLOUT_CHECK, AppliedChange, Check, Comment, PullRequest

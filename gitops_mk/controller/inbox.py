@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from gitops_mk.controller.apply import ask_gate
 from gitops_mk.controller.door import Door
@@ -15,8 +16,8 @@ from gitops_mk.controller.verify import record_check, verify_pr
 from gitops_mk.core.commands import Command, parse_command
 from gitops_mk.core.enrolment import by_key
 from gitops_mk.core.policy import Policy
-from gitops_mk.core.render.component import plan_path
 from gitops_mk.core.render.dashboard import Row, render_dashboard, ticked
+from gitops_mk.core.render.paths import plan_path
 from gitops_mk.core.render.text import markdown
 from gitops_mk.errors import InputError, MkError
 from gitops_mk.model.change import LABEL_RELEASED, PrState, PullRequest
@@ -123,7 +124,7 @@ def _rebase(place: Workplace, pr: PullRequest, command: Command, policy: Policy,
         raise InputError("somebody else's commit is on the branch: it is theirs")
     files = forge.repo.files(base)
     paths = [entry.path for entry in forge.repo.tree(tip)]
-    workload = by_key(policy.settings, pr.workload, paths, lambda path: forge.repo.read(tip, path))
+    workload = by_key(policy.settings, pr.workload, paths, partial(forge.repo.read, tip), digest=pr.plan_digest)
     if workload is None:
         raise InputError(f"the configuration does not know {pr.workload} any more")
     path = plan_path(workload.overlay, workload.ref.slug)

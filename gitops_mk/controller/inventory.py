@@ -52,7 +52,7 @@ def scopes(settings: RepoSettings) -> tuple[Scope, ...]:
 
 def take_inventory(cluster: Cluster, home: Home) -> Inventory:
     """Every workload of ours. A list that this identity may not ask for becomes a note. Raises ClusterError otherwise."""
-    notes: list[str] = []
+    notes: dict[Scope, str] = {}
     known = sync_objects(cluster, notes)
     found: list[Found] = []
     for scope in scopes(home.settings):
@@ -60,7 +60,8 @@ def take_inventory(cluster: Cluster, home: Home) -> Inventory:
             judged = find(live, known, home)
             if judged is not None:
                 found.append(judged)
-    return Inventory((*found, *missing(home.settings, found)), tuple(notes))
+    unheard = {(scope.kind, scope.namespace): note for scope, note in notes.items()}
+    return Inventory((*found, *missing(home.settings, found, unheard)), tuple(notes.values()))
 
 
 def unenrolled(
@@ -96,8 +97,8 @@ def confirmed(
     return replace(inventory, found=tuple(map(judged, inventory.found)))
 
 
-def sync_objects(cluster: Cluster, notes: list[str]) -> SyncObjects:
-    """What Argo CD and Flux say; nothing of one that is not installed."""
+def sync_objects(cluster: Cluster, notes: dict[Scope, str]) -> SyncObjects:
+    """What Argo CD and Flux say; nothing of one that is not installed. What may not be listed is put into `notes`."""
     return SyncObjects(*(by_name(_items(cluster, Scope(kind, None, ""), notes, whole=True)) for kind in SYNC_KINDS))
 
 
@@ -106,7 +107,7 @@ def as_kept(item: LiveObject, kind: str, *, whole: bool) -> LiveObject:
     return item if whole else trim({**item, "kind": kind, "apiVersion": API_VERSIONS.get(kind)})
 
 
-def _items(cluster: Cluster, scope: Scope, notes: list[str], *, whole: bool = False) -> Iterator[LiveObject]:
+def _items(cluster: Cluster, scope: Scope, notes: dict[Scope, str], *, whole: bool = False) -> Iterator[LiveObject]:
     try:
         for page in cluster.pages(scope.kind, namespace=scope.namespace, labels=scope.labels):
             for item in page.items:
@@ -115,4 +116,4 @@ def _items(cluster: Cluster, scope: Scope, notes: list[str], *, whole: bool = Fa
         if exc.status != 403:
             raise
         where = f" in {scope.namespace}" if scope.namespace else ""
-        notes.append(f"may not list {scope.kind}{where}: {exc.message}")
+        notes[scope] = f"may not list {scope.kind}{where}: {exc.message}"

@@ -15,6 +15,7 @@ from gitops_mk.controller.plan import Planned, plan_workload, refuse_overridden,
 from gitops_mk.controller.propose import Outcome, Proposal, Proposed, open_pr, settle, withdraw
 from gitops_mk.controller.proposing import propose_judged, wanted_of
 from gitops_mk.controller.state import identity_of, policy_of, state_on_base, workload_state
+from gitops_mk.controller.streak import moved_on
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.controller.verify import record_check, verify_pr
 from gitops_mk.core.envelope.rules.telemetry_is_new import TIMELESS
@@ -125,7 +126,7 @@ def begin(
     if apply and INTERRUPTED in observation.environment.notes:
         # Somebody wanted it to stop: what was seen by then is no reason to write anything.
         raise KeyboardInterrupt
-    if observation.window != seen_before or source.info.kind == TIMELESS:
+    if moved_on(observation, seen_before):
         options = replace(options, stable_intervals=options.stable_intervals + 1)
     planned = plan_workload(state, observation, options, tools)
     if planned.plan is not None:

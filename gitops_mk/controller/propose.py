@@ -15,8 +15,9 @@ from gitops_mk.core.enrolment import Reach
 from gitops_mk.core.ledger import trailers
 from gitops_mk.core.limits import judge_limits
 from gitops_mk.core.origin import foreign_commits
-from gitops_mk.core.render.component import plan_path, render
+from gitops_mk.core.render.component import render
 from gitops_mk.core.render.describe import Wording, commit_message, pr_body, pr_title
+from gitops_mk.core.render.paths import plan_path
 from gitops_mk.errors import ConflictError, GitError, InputError
 from gitops_mk.model.change import (
     LABEL,

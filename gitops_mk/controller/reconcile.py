@@ -13,6 +13,7 @@ from gitops_mk.controller.followup import tell_outcome
 from gitops_mk.controller.inventory import unenrolled
 from gitops_mk.controller.loop import Begun, LoopResult, Target, begin, finish
 from gitops_mk.controller.state import check_base_branch, policy_of
+from gitops_mk.controller.streak import Streak
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.checks.facts import built_knobs
 from gitops_mk.core.inventory import Found
@@ -23,7 +24,6 @@ from gitops_mk.core.source import Source, at_revision
 from gitops_mk.model.change import ROLLOUT_CHECK, AppliedChange, Check, Comment, PullRequest
 from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.signal import Observation
-from gitops_mk.model.telemetry import Window
 from gitops_mk.model.times import format_time, parse_time
 from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import Announcer, ArtifactStore, Forge, Journal, Meter, TelemetrySource
@@ -34,20 +34,10 @@ WAITING = "waiting"
 
 @dataclass
 class Memory:
-    """What the last reconciles of a workload saw: stable ones in a row, and the window, so that old news counts once.
-
-    `uid`: of the live object it is about.
-    """
+    """What the last reconciles of a workload saw. `uid`: of the live object it is about."""
 
     uid: str = ""
-    stable_intervals: int = 0
-    window: Window | None = None
-
-    def add(self, seen: Observation) -> None:
-        """Count one observation."""
-        moved_on = seen.window != self.window
-        self.stable_intervals = self.stable_intervals + moved_on if seen.stable else 0
-        self.window = seen.window
+    streak: Streak = field(default_factory=Streak)
 
 
 @dataclass(frozen=True)
@@ -142,8 +132,8 @@ def decide(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> Resu
     )
     source = desk.source_of(found, _running_since(found, snapshot))
     artifacts = desk.artifacts_of(found)
-    options = Options(stable_intervals=memory.stable_intervals)
-    begun = begin(target, source, options, desk.tools, artifacts, apply=True, seen_before=memory.window)
+    options = Options(stable_intervals=memory.streak.stable_intervals)
+    begun = begin(target, source, options, desk.tools, artifacts, apply=True, seen_before=memory.streak.window)
     return Undertaking(found, begun, artifacts)
 
 
@@ -151,7 +141,7 @@ def carry_out(undertaking: Undertaking, memory: Memory, desk: Desk) -> Result:
     """Propose, verify and merge what was decided. Raises MkError."""
     found = undertaking.found
     result = finish(undertaking.begun, desk.tools, undertaking.artifacts, merge=desk.merge, door=desk.door)
-    memory.add(result.observation)
+    memory.streak.add(result.observation)
     told = _told(found, result, desk)
     return replace(told, wrote=told.wrote or _follow_up(undertaking, result.observation, desk))
 

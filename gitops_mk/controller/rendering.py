@@ -6,15 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gitops_mk.controller.plan import read_items, read_records
-from gitops_mk.core.render.component import (
-    KNOBS_SUFFIX,
-    component_dir,
-    component_yaml,
-    knobs_path,
-    knobs_yaml,
-    plan_path,
-)
+from gitops_mk.core.render.component import component_yaml, knobs_yaml
 from gitops_mk.core.render.kubectl import kubectl_script
+from gitops_mk.core.render.paths import KNOBS_SUFFIX, component_dir, knobs_path, plan_path
 from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.plan import PlanItem
 

@@ -88,7 +88,7 @@ def propose_rollback(place: Workplace, pr: PullRequest, tools: Tools) -> tuple[P
     base = forge.base_tip()
     files = forge.repo.files(base)
     policy = policy_of(files, tools.built_in)
-    workload = by_key(policy.settings, pr.workload, files, files.get)
+    workload = by_key(policy.settings, pr.workload, files, files.get, digest=pr.plan_digest)
     if workload is None:
         raise InputError(f"#{pr.number} is for {pr.workload}, which the configuration does not know any more")
     settle(forge, identity_of(policy.settings))

@@ -20,7 +20,6 @@ from gitops_mk.controller.state import identity_of
 from gitops_mk.controller.tools import Workplace
 from gitops_mk.controller.watcher import Watcher
 from gitops_mk.core.inventory import Found, Home, find, missing
-from gitops_mk.core.live import NotNow
 from gitops_mk.core.objects import part
 from gitops_mk.core.render.dashboard import Row
 from gitops_mk.core.source import SyncObjects, by_name
@@ -29,7 +28,6 @@ from gitops_mk.model.change import PullRequest
 from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.gate import first_active
 from gitops_mk.model.settings import RepoSettings
-from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import Cluster, Election
 
 TICK_S = 1.0
@@ -154,17 +152,8 @@ class View:
                     continue
                 if judged is not None:
                     found.append(judged)
-        gone = [self._unheard(item) for item in missing(self._home.settings, found)]
-        return Inventory((*found, *gone), tuple(notes))
-
-    def _unheard(self, item: Found) -> Found:
-        """A listed workload whose list can't be had is not therefore gone."""
-        for watcher in self._workloads:
-            if (watcher.scope.kind, watcher.scope.namespace) == (item.ref.kind, item.ref.namespace):
-                if watcher.error:
-                    return replace(item, not_now=NotNow(Reason.CLUSTER_UNREACHABLE, watcher.error))
-                break
-        return item
+        unheard = {(one.scope.kind, one.scope.namespace): one.error for one in self._workloads if one.error}
+        return Inventory((*found, *missing(self._home.settings, found, unheard)), tuple(notes))
 
     def _mark(self, _: LiveObject) -> None:
         self._changed.set()

@@ -11,7 +11,7 @@ from gitops_mk.core.enrolment import LABEL_ENABLED, admitted, is_enrolled, reach
 from gitops_mk.core.ledger import holds, since_rollout, stable_profile
 from gitops_mk.core.planner import WorkloadState
 from gitops_mk.core.policy import BuiltIn, Policy, load_policy
-from gitops_mk.core.render.component import plan_path
+from gitops_mk.core.render.paths import plan_path
 from gitops_mk.core.target import find_target
 from gitops_mk.errors import ConfigError, InputError
 from gitops_mk.model.change import AppliedChange, Person, PullRequest
@@ -19,36 +19,6 @@ from gitops_mk.model.plan import Plan
 from gitops_mk.model.settings import RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import WorkloadRef
 from gitops_mk.ports import Forge, ManifestBuilder
-
-KEPT_BUILDS = 64
-
-
-class CachingBuilder:
-    """A builder that builds each tree once in a run: planning, verify and the gate look at the same ones."""
-
-    def __init__(self, builder: ManifestBuilder) -> None:
-        self._builder = builder
-        self._built: dict[tuple[str, frozenset[tuple[str, bytes]]], str] = {}
-
-    def build(self, files: Mapping[str, bytes], overlay: str) -> str:
-        """The YAML that `overlay` builds; remembered by the content of the tree."""
-        key = (overlay, frozenset(files.items()))
-        built = self._built.get(key)
-        if built is None:
-            built = self._builder.build(files, overlay)
-            # The oldest goes first: a controller that runs for months sees a tree with every commit.
-            while len(self._built) >= KEPT_BUILDS:
-                self._built.pop(next(iter(self._built)), None)
-            self._built[key] = built
-        return built
-
-    def version(self) -> str:
-        """What is used, for reports."""
-        return self._builder.version()
-
-    def warm(self) -> None:
-        """Look for the program in the background."""
-        self._builder.warm()
 
 
 def policy_of(files: Mapping[str, bytes], built_in: BuiltIn) -> Policy:

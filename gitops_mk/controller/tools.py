@@ -36,5 +36,4 @@ class Workplace:
     intents: IntentLog
     inbox: Inbox | None = None
     board: Board | None = None
-    identity_commit: str = ""
     remote: str = ""

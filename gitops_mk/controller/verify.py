@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from gitops_mk.controller.consult import ask, built_documents, look
+from gitops_mk.controller.reading import Reading, read
 from gitops_mk.core.checks.facts import Facts
 from gitops_mk.core.checks.registry import CLUSTER_STEPS, STEPS, verify
 from gitops_mk.core.ledger import since_rollout
 from gitops_mk.core.policy import BuiltIn, Policy, load_policy
 from gitops_mk.core.target import find_target
-from gitops_mk.errors import GitError, InputError, ManifestError
+from gitops_mk.errors import InputError, ManifestError
 from gitops_mk.model.change import VERIFY_CHECK, AppliedChange, Check, PullRequest
 from gitops_mk.model.cluster import ClusterWord
 from gitops_mk.model.gate import VerifyOutcome
@@ -22,17 +23,6 @@ from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.times import format_time
 from gitops_mk.model.workload import WorkloadRef
 from gitops_mk.ports import Clock, Cluster, Forge, ManifestBuilder, Repo
-
-
-def resolve(repo: Repo, ref: str, role: str) -> str:
-    """The commit of a ref. Raises InputError."""
-    sha = repo.resolve(ref)
-    if sha is None:
-        raise InputError(
-            f"{role} {ref!r} is no commit in this repository",
-            hint="in CI, fetch enough history (actions/checkout with fetch-depth: 0)",
-        )
-    return sha
 
 
 def verify_commits(
@@ -46,10 +36,20 @@ def verify_commits(
     now: datetime,
     prs: tuple[PullRequest, ...] | None = None,
     cluster: Cluster | None = None,
+    reading: Reading | None = None,
 ) -> VerifyOutcome:
-    """Verify what merging `head` into `base` would do. Both are SHAs."""
+    """Verify what merging `head` into `base` would do. Both are SHAs; `reading` is what git said of them, where it was asked."""
     facts = gather(
-        repo, base, head, builder=builder, built_in=built_in, applied=applied, now=now, prs=prs, cluster=cluster
+        repo,
+        base,
+        head,
+        builder=builder,
+        built_in=built_in,
+        applied=applied,
+        now=now,
+        prs=prs,
+        cluster=cluster,
+        reading=reading,
     )
     return verify(facts)
 
@@ -65,37 +65,29 @@ def gather(
     now: datetime,
     prs: tuple[PullRequest, ...] | None = None,
     cluster: Cluster | None = None,
+    reading: Reading | None = None,
 ) -> Facts:
     """Everything the steps look at. What can't be had is told in the facts, so that a step can say no to it."""
     # git is asked side by side: each answer is a process of its own.
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as pool:
         log = pool.submit(repo.log, head, first_parent=False, exclude=base, limit=50)
-        merged = pool.submit(_merged_tree, repo, base, head)
-        base_files = repo.files(base)
-        policy, policy_error = _policy(base_files, built_in)
-        commits, tree = log.result(), merged.result()
-    if tree is None:
+        found = reading or read(repo, base, head)
+        policy, policy_error = _policy(found.base_files, built_in)
+        commits = log.result()
+    if found.tree is None:
         return Facts(
             base=base, head=head, tree=None, now=now, commits=commits, policy=policy, policy_error=policy_error
         )
-    try:
-        head_files = repo.files(tree)
-    except GitError:
-        # Too large to read, and so none of ours: the steps can still say which paths change.
-        head_files = {}
-    links = frozenset(
-        entry.path for treeish in (base, tree) for entry in repo.tree(treeish) if entry.mode in ("120000", "160000")
-    )
     facts = Facts(
         base=base,
         head=head,
-        tree=tree,
+        tree=found.tree,
         now=now,
-        changes=repo.diff(base, tree),
+        changes=found.changes,
         commits=commits,
-        base_files=base_files,
-        head_files=head_files,
-        special=links,
+        base_files=found.base_files,
+        head_files=found.head_files,
+        special=found.special,
         policy=policy,
         policy_error=policy_error,
         applied=applied,
@@ -120,10 +112,6 @@ def _with_cluster(facts: Facts, ref: WorkloadRef, cluster: Cluster, seen: Cluste
         # Two documents of one name: step 6 says so.
         base = head = None
     return replace(facts, cluster=ask(cluster, ref, base, head, seen=seen))
-
-
-def _merged_tree(repo: Repo, base: str, head: str) -> str | None:
-    return repo.merge_tree(base, head) if repo.merge_base(base, head) else None
 
 
 def _policy(files: Mapping[str, bytes], built_in: BuiltIn) -> tuple[Policy | None, str]:

@@ -9,10 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from gitops_mk.controller.loop import LoopResult
-from gitops_mk.core.envelope.rules.telemetry_is_new import TIMELESS
+from gitops_mk.controller.streak import Streak
 from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED, MkError
 from gitops_mk.model.report import report
-from gitops_mk.model.telemetry import Window
 from gitops_mk.ports import ArtifactStore, Clock
 
 KEPT_ERRORS = 20
@@ -20,21 +19,18 @@ KEPT_ERRORS = 20
 
 @dataclass
 class Tally:
-    """What the turns so far came to. `stable_intervals` counts stable ones in a row, for RECOVER-RELOCK."""
+    """What the turns so far came to."""
 
     iterations: int = 0
-    stable_intervals: int = 0
+    streak: Streak = field(default_factory=Streak)
     counts: Counter[str] = field(default_factory=Counter)
     last_out_dir: str | None = None
     errors: list[str] = field(default_factory=list)
-    window: Window | None = None
 
     def add(self, result: LoopResult) -> None:
         """Count one turn."""
         seen = result.observation
-        moved_on = seen.window != self.window or seen.source == TIMELESS
-        self.stable_intervals = self.stable_intervals + moved_on if seen.stable else 0
-        self.window = seen.window
+        self.streak.add(seen)
         self.counts["stable" if seen.stable else "insufficient_evidence" if seen.insufficient else "incident"] += 1
         for name in seen.found:
             self.counts[f"signal_{name}"] += 1
@@ -75,7 +71,7 @@ def watch(
                 tally.add(turn(folder, tally))
             except MkError as exc:
                 tally.errors = [*tally.errors, f"{folder}: {exc.message}"][-KEPT_ERRORS:]
-                tally.stable_intervals = 0
+                tally.streak.stable_intervals = 0
                 tally.counts["failed"] += 1
             tally.iterations += 1
             tally.last_out_dir = f"{artifacts.out_dir}/{folder}"
@@ -98,7 +94,7 @@ def _write(tally: Tally, started: datetime, clock: Clock, artifacts: ArtifactSto
         "iterations_done": tally.iterations,
         "last_iteration_out_dir": last,
         "counts": dict(tally.counts),
-        "stable_intervals": tally.stable_intervals,
+        "stable_intervals": tally.streak.stable_intervals,
         "errors": tally.errors,
         "artifact_paths": {"last_report": f"{last}/closed_loop_latest.json" if last else None},
     }
@@ -116,7 +112,7 @@ def _summary(tally: Tally) -> str:
         "",
         f"- iterations: {tally.iterations}",
         f"- counts: {counts}",
-        f"- stable in a row: {tally.stable_intervals}",
+        f"- stable in a row: {tally.streak.stable_intervals}",
         f"- last: {tally.last_out_dir or 'none'}",
     ]
     if tally.errors:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from gitops_mk.core import yamldocs
 from gitops_mk.core.kustomization import built_on_by
-from gitops_mk.core.render.component import plan_path
+from gitops_mk.core.render.paths import plan_path
 from gitops_mk.errors import InputError
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import Plan
@@ -48,11 +48,17 @@ def admitted(settings: RepoSettings, ref: WorkloadRef, overlay: str) -> Workload
 
 
 def by_key(
-    settings: RepoSettings, key: str, paths: Iterable[str], read: Callable[[str], bytes | None]
+    settings: RepoSettings,
+    key: str,
+    paths: Iterable[str],
+    read: Callable[[str], bytes | None],
+    *,
+    digest: str | None = None,
 ) -> WorkloadSettings | None:
     """The workload of a key (`namespace/kind-name`): listed, or with a decision record of its own among `paths` of a tree.
 
-    `read` gives the bytes of a path. Workloads of one name in two namespaces have records of one name, each in its overlay.
+    `read` gives the bytes of a path. Workloads of one name in two namespaces have records of one name, each in its overlay; one
+    that moved to another overlay may have left an old one behind: then it is the record with that plan's `digest`.
     """
     listed = next((w for w in settings.workloads if w.ref.key == key), None)
     if listed is not None:
@@ -62,17 +68,19 @@ def by_key(
         return None
     name = plan_path(".", ref.slug)
     named = (path for path in sorted(paths) if path == name or path.endswith("/" + name))
-    overlays = [overlay for path in named if (overlay := _overlay_of(ref, path, read(path))) is not None]
-    return admitted(settings, ref, overlays[0]) if len(overlays) == 1 else None
+    plans = [plan for path in named if (plan := _record_of(ref, path, read(path))) is not None]
+    if len(plans) > 1:
+        plans = [plan for plan in plans if plan.digest == digest]
+    return admitted(settings, ref, plans[0].overlay) if len(plans) == 1 else None
 
 
-def _overlay_of(ref: WorkloadRef, path: str, record: bytes | None) -> str | None:
-    """The overlay of a decision record at `path`, where it is one of `ref`."""
+def _record_of(ref: WorkloadRef, path: str, record: bytes | None) -> Plan | None:
+    """The decision record at `path`, where it is one of `ref`."""
     try:
         plan = Plan.parse_json(record or b"", what=path)
     except InputError:
         return None
-    return plan.overlay if plan.workload == ref and plan_path(plan.overlay, ref.slug) == path else None
+    return plan if plan.workload == ref and plan_path(plan.overlay, ref.slug) == path else None
 
 
 def ref_of_key(key: str) -> WorkloadRef | None:

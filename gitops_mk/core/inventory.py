@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -93,16 +93,12 @@ def _ref(live: LiveObject) -> WorkloadRef | None:
         return None
 
 
-def absent(workload: WorkloadSettings) -> Found:
-    """A workload that is listed and not in the cluster."""
-    said = "listed in .modekeeper/config.yaml, and not in the cluster"
-    return Found(
-        workload.ref,
-        None,
-        NoSource(reason=Reason.DEPLOYMENT_MISSING, message=said),
-        workload,
-        NotNow(Reason.DEPLOYMENT_MISSING, said),
-    )
+def absent(workload: WorkloadSettings, unheard: str | None = None) -> Found:
+    """A workload that is listed and not in the cluster; with `unheard`, why nobody can tell whether it is."""
+    reason, said = Reason.CLUSTER_UNREACHABLE, unheard
+    if said is None:
+        reason, said = Reason.DEPLOYMENT_MISSING, "listed in .modekeeper/config.yaml, and not in the cluster"
+    return Found(workload.ref, None, NoSource(reason=reason, message=said), workload, NotNow(reason, said))
 
 
 def _elsewhere(source: Source | NoSource, listed: WorkloadSettings | None, home: Home) -> NotNow | None:
@@ -173,7 +169,16 @@ def namespaces_of(settings: RepoSettings) -> tuple[str, ...]:
     return tuple(sorted({w.namespace for w in settings.workloads} | set(settings.discovery.namespaces)))
 
 
-def missing(settings: RepoSettings, found: Iterable[Found]) -> tuple[Found, ...]:
-    """Those listed that were not among what the cluster has."""
+def missing(
+    settings: RepoSettings, found: Iterable[Found], unheard: Mapping[tuple[str, str | None], str]
+) -> tuple[Found, ...]:
+    """Those listed that were not among what the cluster has.
+
+    `unheard`: why the list of a kind in a namespace can't be had. What would stand in it is not therefore gone.
+    """
     seen = {item.ref for item in found}
-    return tuple(absent(workload) for workload in settings.workloads if workload.ref not in seen)
+    return tuple(
+        absent(workload, unheard.get((workload.kind, workload.namespace)))
+        for workload in settings.workloads
+        if workload.ref not in seen
+    )

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from gitops_mk.core.objects import items, part, text
+from gitops_mk.core.render.text import plain
 from gitops_mk.model.cluster import ApplyAnswer, DryRun, LiveObject, Refusal
 
 REMEDIES: Final[dict[Refusal, str]] = {
@@ -43,6 +44,8 @@ GITOPS_MANAGERS: Final = frozenset(
         "modekeeper",
     }
 )
+
+MAX_WORDS: Final = 600
 
 _WEBHOOK = re.compile(r'(?:admission webhook|calling webhook) "([^"]{1,253})"')
 # `ValidatingAdmissionPolicy 'x' with binding …`, and for a mutating one no more than `policy 'x' with binding …`.
@@ -95,7 +98,7 @@ def explain(answer: ApplyAnswer, mode: str) -> DryRun:
         refusal=refusal,
         by=by,
         reason=reason,
-        message=" ".join(message.split())[:600],
+        message=plain(message, most=MAX_WORDS),
         remedy=REMEDIES[refusal],
     )
 

@@ -12,9 +12,11 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from gitops_mk.core.objects import items, part, text
+from gitops_mk.core.render.text import plain
 from gitops_mk.model.base import Frozen
 from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.verdict import Reason
@@ -68,6 +70,14 @@ class SyncObjects:
     applications: Mapping[str, LiveObject] = field(default_factory=dict)
     kustomizations: Mapping[str, LiveObject] = field(default_factory=dict)
     git_repositories: Mapping[str, LiveObject] = field(default_factory=dict)
+
+    @cached_property
+    def applications_called(self) -> Mapping[str, list[str]]:
+        """The Applications of each name, whatever their namespace: looked up for every workload."""
+        found: dict[str, list[str]] = {}
+        for key in self.applications:
+            found.setdefault(key.partition("/")[2], []).append(key)
+        return found
 
 
 def by_name(objects: Iterable[LiveObject]) -> dict[str, LiveObject]:
@@ -133,11 +143,10 @@ def _applications(
 def _named(app: str, known: SyncObjects) -> list[str]:
     """The Applications that a name means: `<namespace>_<name>` where they live outside Argo CD's own namespace."""
     namespace, _, name = app.rpartition("_")
-    return [
-        key
-        for key in known.applications
-        if key == f"{namespace}/{name}" or (not namespace and key.partition("/")[2] == app)
-    ]
+    if not namespace:
+        return known.applications_called.get(app, [])
+    key = f"{namespace}/{name}"
+    return [key] if key in known.applications else []
 
 
 def _own_tracking(live: LiveObject) -> str:
@@ -176,7 +185,7 @@ def _argo(key: str, app: LiveObject) -> Source | NoSource:
         return _no(Reason.RENDERED_SOURCE, f"Application {key} syncs manifests that a hydrator rendered")
     sources = items(spec, "sources") or tuple(one for one in (part(spec, "source"),) if one)
     types = _texts(status, "sourceTypes") or (text(status, "sourceType"),)
-    plain = []
+    with_path = []
     for number, source in enumerate(sources):
         kind = types[number] if number < len(types) else ""
         if source.get("chart") or source.get("helm") or kind == "Helm":
@@ -185,12 +194,12 @@ def _argo(key: str, app: LiveObject) -> Source | NoSource:
             return _no(Reason.RENDERED_SOURCE, f"Application {key} renders with a plugin")
         # A source with a `ref` and no path only lends values to a chart.
         if text(source, "path"):
-            plain.append((number, source))
-    if not plain and sources:
+            with_path.append((number, source))
+    if not with_path and sources:
         return _no(Reason.HELM_ONLY, f"Application {key} has no source but Helm charts")
-    if len(plain) != 1:
-        return _no(Reason.AMBIGUOUS_SOURCE, f"Application {key} has {len(plain)} sources with a path, expected one")
-    number, source = plain[0]
+    if len(with_path) != 1:
+        return _no(Reason.AMBIGUOUS_SOURCE, f"Application {key} has {len(with_path)} sources with a path, expected one")
+    number, source = with_path[0]
     sync = part(status, "sync")
     synced = sync.get("status") == "Synced"
     # Out of sync, it is the revision that was looked at, and not the one that runs.
@@ -316,8 +325,7 @@ def _texts(value: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _words(said: str) -> str:
-    line = " ".join(said.split())
-    return line if len(line) <= 160 else line[:159] + "…"
+    return plain(said, most=160)
 
 
 def _no(reason: Reason, message: str, *, claimed: bool = False) -> NoSource:

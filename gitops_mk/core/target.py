@@ -16,12 +16,12 @@ from typing import Any, Protocol
 from gitops_mk.core import kustomization
 from gitops_mk.core.places import OBJECT, carriers, pointer
 from gitops_mk.core.render.component import selector
+from gitops_mk.core.render.paths import COMPONENT_DIR
 from gitops_mk.core.yamldocs import DEFAULT_NAMESPACE, DocumentId, Leaf, Leaves, documents
 from gitops_mk.core.yamlpatch import add_component
 from gitops_mk.errors import InputError, ManifestError
 from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.plan import PatchTarget
-from gitops_mk.model.settings import COMPONENT_DIR
 from gitops_mk.model.workload import API_VERSIONS, TEMPLATED_KINDS, WorkloadRef
 
 MARK = "modekeeper/probe"

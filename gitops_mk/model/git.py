@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gitops_mk.model.change import Person
+if TYPE_CHECKING:
+    from gitops_mk.model.change import Person
 
 REGULAR_MODE = "100644"
 ABSENT_MODE = "000000"

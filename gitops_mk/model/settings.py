@@ -8,7 +8,6 @@ from __future__ import annotations
 import posixpath
 from datetime import datetime
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -19,7 +18,6 @@ from gitops_mk.model.workload import DnsLabel, DnsName, WorkloadKind, WorkloadRe
 CONFIG_DIR = ".modekeeper"
 CONFIG_PATH = f"{CONFIG_DIR}/config.yaml"
 KILL_SWITCH_PATH = f"{CONFIG_DIR}/kill-switch"
-COMPONENT_DIR = "modekeeper"
 
 _UNSAFE = frozenset('\\\0\n\r\t*?"<>|:')
 
@@ -44,6 +42,9 @@ def a_time(value: str) -> str:
 
 def a_time_zone(value: str) -> str:
     """A time zone of the IANA database. Raises ValueError for any other name."""
+    # Few name one, and it takes a while to load.
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError) as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def mk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
     for name in (VARIABLE, KEYRING_VARIABLE, LICENSE_VARIABLE, "MODEKEEPER_INTERNAL_OVERRIDE"):
         monkeypatch.delenv(name, raising=False)
     # Whatever cluster the person at this machine works with is none of a test's business.
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
+    monkeypatch.setenv("KUBECONFIG", os.devnull)
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

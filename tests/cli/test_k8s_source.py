@@ -94,3 +94,15 @@ def test_no_cluster_at_all(mk: Mk, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("HOME", str(tmp_path))
     assert "there is no kubeconfig" in mk("observe", *POD).error
     assert "no such kubeconfig" in mk("observe", *POD, "--kubeconfig", "missing").error
+
+
+def test_a_kubeconfig_variable_that_names_no_file_is_no_missing_cluster(
+    mk: Mk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/typo:{tmp_path}/another")
+    for command in (("observe", *POD), ("verify", "--base", "a", "--head", "b")):
+        said = mk(*command)
+        assert said.code == 2
+        assert f"KUBECONFIG is '{tmp_path}/typo:{tmp_path}/another', and no such file is there" in said.error
+    (tmp_path / "another").write_text("{}")
+    assert "no such file" not in mk("observe", *POD).error

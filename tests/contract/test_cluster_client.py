@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -145,6 +146,27 @@ def test_a_bomb_is_not_unpacked(cluster: HttpCluster) -> None:
     says(body, Content_Encoding="gzip", Content_Length=str(len(body)))
     with pytest.raises(ClusterError, match="no JSON object"):
         cluster.get("Pod", "p", namespace="ml")
+
+
+def test_no_answer_in_time_is_told_from_no_server(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def over(address: str, timeout: urllib3.Timeout) -> HttpCluster:
+        pool = urllib3.PoolManager(retries=False, timeout=timeout)
+        return HttpCluster(lambda: Connection(address, "test", pool, dict))
+
+    def late(address: str, timeout: urllib3.Timeout | None = None) -> bool:
+        with pytest.raises(ClusterError) as raised:
+            over(address, timeout or urllib3.Timeout(60)).get("Pod", "p", namespace="ml")
+        return raised.value.timed_out
+
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        nowhere = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        assert late(nowhere, urllib3.Timeout(connect=60, read=0.05))
+    assert not late(nowhere)
+    says({"message": "oops"}, 500)
+    assert not late(server)
+    monkeypatch.setattr(client, "ANSWER_S", -1.0)
+    says({})
+    assert late(server)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

@@ -6,6 +6,7 @@ import http.server
 import os
 import shutil
 import stat
+import struct
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from gitops_mk.adapters import kustomize_command
+from gitops_mk.adapters.go_build import module_version
 from gitops_mk.adapters.kustomize import Kustomize
 from gitops_mk.adapters.kustomize_command import ENV_COMMAND, Command, find_command, probe
 from gitops_mk.adapters.leftout import LeftOut
@@ -276,3 +279,59 @@ def test_a_file_too_large_to_read_is_named_when_a_build_needs_it(kustomize: Kust
         with pytest.raises(ManifestError, match="too large") as caught:
             kustomize.build(files | {path: LeftOut(path, "0" * 40, 9, 4)}, "o")
         assert f"{path} has 9 bytes, more than the 4" in caught.value.message
+
+
+class TestGoBuild:
+    """What a Go program's file tells of its build; any other file tells nothing, and none of them is run."""
+
+    MODULE = r"sigs\.k8s\.io/kustomize/kustomize/v\d+"
+
+    def program(self, tmp_path: Path, info: bytes, *, flags: int = 2, name: bytes = b".go.buildinfo") -> Path:
+        """An ELF file with nothing but that section and the names of sections."""
+        version, modules = b"go1.23.8", b"0123456789abcdef" + info + b"fedcba9876543210"
+        content = b"\xff Go buildinf:" + bytes([8, flags]) + bytes(16)
+        for text in (version, modules):
+            size = len(text)
+            while size > 0x7F:
+                content += bytes([size & 0x7F | 0x80])
+                size >>= 7
+            content += bytes([size]) + text
+        names = b"\0" + name + b"\0.shstrtab\0"
+        table = 64 + len(content) + len(names)
+        headers = bytes(64)
+        for at, start, length in ((1, 64, len(content)), (len(name) + 2, 64 + len(content), len(names))):
+            headers += struct.pack("<I20xQQ24x", at, start, length)
+        head = b"\x7fELF\x02\x01".ljust(40, b"\0") + struct.pack("<Q10xHHH", table, 64, 3, 2)
+        path = tmp_path / "program"
+        path.write_bytes(head + content + names + headers)
+        return path
+
+    @pytest.mark.parametrize(
+        ("info", "version"),
+        [
+            (b"path\tx\nmod\tsigs.k8s.io/kustomize/kustomize/v5\tv5.8.1\th1:x=\n", "v5.8.1"),
+            (b"mod\tk8s.io/kubectl\t(devel)\t\ndep\tsigs.k8s.io/kustomize/kustomize/v5\tv5.5.0\t\nx\n", "v5.5.0"),
+            (b"dep\tsigs.k8s.io/kustomize/kustomize/v5\tv5.5.0\t\n=>\t./mine\tv0.0.0\n", None),
+            (b"mod\tsigs.k8s.io/kustomize/kustomize/v5\t(devel)\t\n", None),
+            (b"dep\tsigs.k8s.io/kustomize/api\tv0.18.0\t\n" * 50, None),
+        ],
+    )
+    def test_a_version_is_read(self, tmp_path: Path, info: bytes, version: str | None) -> None:
+        assert module_version(self.program(tmp_path, info), self.MODULE) == version
+
+    def test_a_file_that_does_not_tell(self, tmp_path: Path) -> None:
+        info = b"mod\tsigs.k8s.io/kustomize/kustomize/v5\tv5.8.1\t\n"
+        assert module_version(self.program(tmp_path, info, flags=0), self.MODULE) is None
+        assert module_version(self.program(tmp_path, info, name=b".data"), self.MODULE) is None
+        assert module_version(tmp_path / "none", self.MODULE) is None
+        assert module_version(tmp_path, self.MODULE) is None
+        whole = self.program(tmp_path, info).read_bytes()
+        for end in range(0, len(whole), 7):
+            (tmp_path / "cut").write_bytes(whole[:end])
+            assert module_version(tmp_path / "cut", self.MODULE) is None
+
+    def test_it_is_what_the_program_says(self) -> None:
+        for command in real_commands():
+            read = module_version(Path(command.argv[0]), self.MODULE)
+            text, _ = kustomize_command._told(command.argv[0])
+            assert read in (None, text)

@@ -835,15 +835,10 @@ def test_git_is_ended_when_the_caller_is(http: GitServer, far: GitRepo, monkeypa
 
     http.fault = slow
 
-    real: Callable[..., tuple[bytes, bytes]] = subprocess.Popen.communicate
     ended: list[subprocess.Popen[bytes]] = []
 
-    def interrupted(
-        process: subprocess.Popen[bytes], *args: bytes, timeout: float | None = None
-    ) -> tuple[bytes, bytes]:
-        if timeout is None:
-            ended.append(process)
-            return real(process)
+    def interrupted(process: subprocess.Popen[bytes], *args: bytes, timeout: float) -> tuple[bytes, bytes]:
+        ended.append(process)
         assert started.wait(20)
         raise KeyboardInterrupt
 

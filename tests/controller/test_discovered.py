@@ -11,8 +11,9 @@ from gitops_mk.controller.rollback import propose_rollback
 from gitops_mk.controller.state import policy_of, state_on_base
 from gitops_mk.core.enrolment import admitted
 from gitops_mk.core.planner import Options, compute_action, make_plan
-from gitops_mk.core.render.component import component_yaml, knobs_path, plan_path, render
+from gitops_mk.core.render.component import component_yaml, render
 from gitops_mk.core.render.describe import commit_message
+from gitops_mk.core.render.paths import knobs_path, plan_path
 from gitops_mk.errors import InputError
 from gitops_mk.model.change import PullRequest
 from gitops_mk.model.chord import Intent

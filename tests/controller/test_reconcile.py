@@ -80,7 +80,7 @@ def test_stable_ones_in_a_row_are_counted_for_one_object(post: Post) -> None:
     post.source = lambda found, since: Heard("stable")
     memory = Memory("uid")
     assert look(post, memory=memory).state == "stable"
-    assert memory.stable_intervals == 1
+    assert memory.streak.stable_intervals == 1
 
 
 # -- what is never observed --------------------------------------------------------------------------------------------

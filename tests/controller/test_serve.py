@@ -272,7 +272,7 @@ def test_made_anew_under_the_same_name_it_starts_from_nothing(post: Post) -> Non
 
     def note() -> None:
         memory = controller._memories[KEY]
-        counts.append((memory.uid, memory.stable_intervals))
+        counts.append((memory.uid, memory.streak.stable_intervals))
 
     def replaced() -> None:
         note()
@@ -584,6 +584,16 @@ def test_a_listed_workload_whose_list_fails_is_not_called_missing(post: Post, si
     (found,) = view.inventory().found
     assert found.not_now is not None
     assert found.not_now.reason is Reason.CLUSTER_UNREACHABLE
+
+
+def test_a_listed_workload_that_may_not_be_listed_is_not_called_missing(post: Post, sim: Cluster) -> None:
+    sim.denied.add(("list", "Deployment"))
+    view = Glass(sim, home(post))
+    view.look()
+    assert reasons(view) == {KEY: Reason.CLUSTER_UNREACHABLE}
+    once = take_inventory(sim, home(post))
+    assert [item.not_now.reason for item in once.found if item.not_now] == [Reason.CLUSTER_UNREACHABLE]
+    assert [note.partition(":")[0] for note in once.notes] == ["may not list Deployment in ml"]
 
 
 def test_a_sync_tool_that_can_not_be_asked_keeps_all_waiting(post: Post, sim: Cluster) -> None:

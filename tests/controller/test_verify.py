@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from gitops_mk.adapters.git import GitRepo
-from gitops_mk.controller.verify import resolve, verify_commits, verify_payload
+from gitops_mk.controller.reading import resolve
+from gitops_mk.controller.verify import verify_commits, verify_payload
 from gitops_mk.core.checks.registry import STEPS
 from gitops_mk.core.render.component import component_yaml, render
 from gitops_mk.core.render.describe import commit_message

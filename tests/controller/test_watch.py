@@ -42,7 +42,7 @@ def run(
     script: Iterator[Any] = iter(turns)
 
     def turn(folder: str, tally: Tally) -> LoopResult:
-        called.append((folder, tally.stable_intervals))
+        called.append((folder, tally.streak.stable_intervals))
         now = next(script)
         if isinstance(now, BaseException):
             raise now
@@ -74,7 +74,7 @@ def test_stable_turns_are_counted_in_a_row(store: FolderStore) -> None:
     turns = [result(), result(), result(BURST), result(), result(UNSURE), result(), TelemetryError("gone"), result()]
     tally, called = run(store, turns)
     assert [stable for _, stable in called] == [0, 1, 2, 0, 1, 0, 1, 0]
-    assert tally.stable_intervals == 1
+    assert tally.streak.stable_intervals == 1
     counts = told(store)["counts"]
     assert counts == {"stable": 5, "incident": 1, "signal_burst": 1, "insufficient_evidence": 1, "failed": 1}
 
@@ -86,7 +86,7 @@ def test_the_same_telemetry_again_is_no_further_interval(store: FolderStore) -> 
     grown = still.model_copy(update={"window": window})
     tally, called = run(store, [result(still), result(still), result(grown), result(grown)])
     assert [stable for _, stable in called] == [0, 1, 1, 2]
-    assert tally.stable_intervals == 2
+    assert tally.streak.stable_intervals == 2
 
 
 def test_a_turn_that_fails_is_told_and_the_next_one_tried(store: FolderStore) -> None:

@@ -218,14 +218,14 @@ class SimCluster:
             found = self._objects.get((kind, namespace or "", name))
             return copy.deepcopy(found)
 
-    def pages(self, kind: str, *, namespace: str | None = None, labels: str = "", fields: str = "") -> Iterator[Page]:
-        """All objects of a kind that the selectors take (of fields: `metadata.name` and `spec.nodeName`)."""
+    def pages(self, kind: str, *, namespace: str | None = None, labels: str = "") -> Iterator[Page]:
+        """All objects of a kind that the selector takes."""
         with self._changed:
             self._ask("list", kind)
             items = [
                 copy.deepcopy(obj)
                 for (one, space, _), obj in sorted(self._objects.items())
-                if one == kind and namespace in (None, "", space) and selects(labels, obj) and _fields(fields, obj)
+                if one == kind and namespace in (None, "", space) and selects(labels, obj)
             ]
             version = str(self._version)
         for start in range(0, max(1, len(items)), PAGE):
@@ -247,11 +247,9 @@ class SimCluster:
             ]
         yield from found
 
-    def can_i(
-        self, verb: str, kind: str, *, namespace: str | None = None, name: str = "", subresource: str = ""
-    ) -> bool:
-        """Whatever is not `denied`, by verb and kind (`Pod/log` for a subresource)."""
-        return (verb, f"{kind}/{subresource}" if subresource else kind) not in self.denied
+    def can_i(self, verb: str, kind: str, *, namespace: str | None = None, name: str = "") -> bool:
+        """Whatever is not `denied`, by verb and kind."""
+        return (verb, kind) not in self.denied
 
     def dry_run_apply(self, kind: str, namespace: str, name: str, document: bytes, *, force: bool) -> ApplyAnswer:
         """As it would be stored: the live object with the document laid over it. 404 without the namespace."""
@@ -388,11 +386,6 @@ def _takes(term: str, labels: Mapping[str, str]) -> bool:
         if found:
             return (labels.get(key) == value) is (sign != "!=")
     return term in labels
-
-
-def _fields(selector: str, obj: Mapping[str, Any]) -> bool:
-    found = {"metadata.name": obj["metadata"]["name"], "spec.nodeName": (obj.get("spec") or {}).get("nodeName")}
-    return all(found[key] == value for key, _, value in (term.partition("=") for term in selector.split(",") if term))
 
 
 def _key(obj: Mapping[str, Any]) -> Key:

@@ -16,8 +16,9 @@ from gitops_mk.adapters.killswitch import GateKillSwitch
 from gitops_mk.adapters.kustomize import Kustomize
 from gitops_mk.adapters.resources import built_in, wording
 from gitops_mk.controller.apply import Applied, apply_pr
+from gitops_mk.controller.builds import CachingBuilder
 from gitops_mk.controller.propose import Proposal, Proposed, propose
-from gitops_mk.controller.state import CachingBuilder, identity_of, policy_of, state_on_base
+from gitops_mk.controller.state import identity_of, policy_of, state_on_base
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.controller.verify import record_check, verify_pr
 from gitops_mk.core.planner import Options, WorkloadState, compute_action, make_plan

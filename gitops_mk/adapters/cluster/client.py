@@ -18,6 +18,7 @@ import orjson
 
 from gitops_mk._version import __version__
 from gitops_mk.core.objects import part
+from gitops_mk.core.render.text import plain
 from gitops_mk.errors import ClusterError, ConfigError, ExpiredError
 from gitops_mk.model.cluster import FIELD_MANAGER, RESOURCES, ApplyAnswer, LiveObject, Page, WatchEvent
 
@@ -107,9 +108,9 @@ class HttpCluster:
                 return None
             raise
 
-    def pages(self, kind: str, *, namespace: str | None = None, labels: str = "", fields: str = "") -> Iterator[Page]:
+    def pages(self, kind: str, *, namespace: str | None = None, labels: str = "") -> Iterator[Page]:
         """All objects of a kind, 500 at a time. Raises ClusterError, and ExpiredError when the list grew too old."""
-        query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
+        query = {"limit": str(PAGE), "labelSelector": labels}
         token = ""
         while True:
             try:
@@ -150,14 +151,11 @@ class HttpCluster:
                     raise _error(code if isinstance(code, int) else 500, found)
                 yield WatchEvent(str(event.get("type")), found)
 
-    def can_i(
-        self, verb: str, kind: str, *, namespace: str | None = None, name: str = "", subresource: str = ""
-    ) -> bool:
+    def can_i(self, verb: str, kind: str, *, namespace: str | None = None, name: str = "") -> bool:
         """Ask the server's authoriser, for ourselves. A review is a question: the server stores nothing."""
         resource = RESOURCES[kind]
         attributes = {
-            "verb": verb, "group": resource.group, "resource": resource.plural, "subresource": subresource,
-            "namespace": namespace or "", "name": name,
+            "verb": verb, "group": resource.group, "resource": resource.plural, "namespace": namespace or "", "name": name,
         }  # fmt: skip
         review = {
             "apiVersion": "authorization.k8s.io/v1",
@@ -309,7 +307,7 @@ class HttpCluster:
             try:
                 block = response.read1(BLOCK)
             except (TimeoutError, urllib3.exceptions.ReadTimeoutError) as exc:
-                raise ClusterError("the API server was silent for too long", retryable=True) from exc
+                raise ClusterError("the API server was silent for too long", retryable=True, timed_out=True) from exc
             except _http_errors() as exc:
                 raise self._unreachable(exc) from exc
             if not block:
@@ -321,6 +319,7 @@ class HttpCluster:
             f"{self._connection.server} can't be reached: {_words(str(exc))}",
             hint=f"context {self.context}: does `kubectl get ns` work with it?",
             retryable=True,
+            timed_out=_is_late(exc),
         )
 
 
@@ -339,6 +338,17 @@ def _http_errors() -> tuple[type[BaseException], ...]:
     import urllib3
 
     return (urllib3.exceptions.HTTPError, OSError)
+
+
+def _is_late(exc: BaseException) -> bool:
+    """True where time ran out, there or below. To urllib3 a refused connection is of that family: it is none."""
+    from urllib3.exceptions import NewConnectionError
+    from urllib3.exceptions import TimeoutError as LateError
+
+    return any(
+        isinstance(one, (TimeoutError, LateError)) and not isinstance(one, NewConnectionError)
+        for one in (exc, exc.__cause__, *exc.args)
+    )
 
 
 def _read_timeout(response: urllib3.BaseHTTPResponse, seconds: float) -> None:
@@ -398,7 +408,9 @@ def _whole(response: urllib3.BaseHTTPResponse, path: str) -> bytes:
         size += len(block)
         if size > MAX_BODY or time.monotonic() > end:
             response.close()
-            raise ClusterError(f"{path}: an answer of over {MAX_BODY} bytes, or over {ANSWER_S:.0f} s")
+            raise ClusterError(
+                f"{path}: an answer of over {MAX_BODY} bytes, or over {ANSWER_S:.0f} s", timed_out=size <= MAX_BODY
+            )
     return b"".join(blocks)
 
 
@@ -435,7 +447,7 @@ def _error(status: int, body: LiveObject) -> ClusterError:
         return ExpiredError(f"the API server has forgotten that version: {words}", status=status, retryable=True)
     hint = {
         401: "the token is not valid (any more)",
-        403: "give this identity the right: see kustomize/base/rbac.yaml",
+        403: "give this identity the right: see kustomize/base/rbac.yaml, and for workloads kustomize/workload-namespace",
     }.get(status)
     return ClusterError(
         f"the API server says {status}: {words}", status=status, hint=hint, retryable=status in (429, 500, 503, 504)
@@ -443,8 +455,7 @@ def _error(status: int, body: LiveObject) -> ClusterError:
 
 
 def _words(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"
+    return plain(text, most=MAX_WORDS)
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:

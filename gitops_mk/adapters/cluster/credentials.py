@@ -35,16 +35,24 @@ class Connection:
 
 
 def kubeconfig_paths(kubeconfig: str | None) -> tuple[Path, ...]:
-    """The files kubectl would read, those that exist."""
+    """The files kubectl would read, those that exist.
+
+    Raises ConfigError where the variable KUBECONFIG names nothing that is there: that must not pass for "no cluster".
+    """
     named = kubeconfig or os.environ.get("KUBECONFIG") or ""
     paths = [Path(part).expanduser() for part in named.split(os.pathsep) if part]
     if not paths:
         paths = [Path("~/.kube/config").expanduser()]
+    elif not kubeconfig and not any(path.exists() for path in paths):
+        raise ConfigError(
+            f"KUBECONFIG is {named!r}, and no such file is there",
+            hint="mend it; to work without a cluster, unset it or set it to /dev/null",
+        )
     return tuple(path for path in paths if path.is_file())
 
 
 def available(kubeconfig: str | None = None) -> bool:
-    """True when there is a kubeconfig or an in-cluster identity to use. Opens no connection."""
+    """True when there is a kubeconfig or an in-cluster identity to use. Opens no connection. Raises ConfigError."""
     return bool(kubeconfig) or bool(kubeconfig_paths(None)) or _in_cluster()
 
 

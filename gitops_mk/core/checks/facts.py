@@ -12,7 +12,7 @@ from gitops_mk.core.dryrun import Compared, compare
 from gitops_mk.core.enrolment import admitted, world_size
 from gitops_mk.core.policy import Policy
 from gitops_mk.core.refusals import GITOPS_MANAGERS
-from gitops_mk.core.render.component import PLAN_SUFFIX, plan_path
+from gitops_mk.core.render.paths import PLAN_SUFFIX, plan_path
 from gitops_mk.errors import InputError
 from gitops_mk.model.change import AppliedChange, PullRequest
 from gitops_mk.model.cluster import ClusterWord

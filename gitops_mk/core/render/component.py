@@ -11,32 +11,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gitops_mk.core.kustomization import NAMES
+from gitops_mk.core.render.paths import COMPONENT_DIR, KNOBS_SUFFIX, component_dir, knobs_path, plan_path
 from gitops_mk.core.yamlpatch import add_component
 from gitops_mk.errors import InputError
 from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.plan import PatchTarget, Plan
-from gitops_mk.model.settings import COMPONENT_DIR
-
-KNOBS_SUFFIX = ".knobs.yaml"
-PLAN_SUFFIX = ".plan.json"
 
 _MARK = b"# Kept by ModeKeeper GitOps"
 _OURS = "# Kept by ModeKeeper GitOps; changed by pull request only. Why these values: see the .plan.json beside this file.\n"
-
-
-def component_dir(overlay: str) -> str:
-    """The component's folder."""
-    return COMPONENT_DIR if overlay == "." else f"{overlay}/{COMPONENT_DIR}"
-
-
-def plan_path(overlay: str, slug: str) -> str:
-    """Where the decision record of a workload stands."""
-    return f"{component_dir(overlay)}/{slug}{PLAN_SUFFIX}"
-
-
-def knobs_path(overlay: str, slug: str) -> str:
-    """Where the values of a workload stand."""
-    return f"{component_dir(overlay)}/{slug}{KNOBS_SUFFIX}"
 
 
 def overlay_kustomization(paths: Mapping[str, object] | frozenset[str], overlay: str) -> str:

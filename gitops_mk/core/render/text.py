@@ -11,9 +11,9 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&])")
 
 
 def plain(text: str, *, most: int = 200) -> str:
-    """One line without hidden or control characters, cut visibly at `most`."""
-    line = _HIDDEN.sub(" ", unicodedata.normalize("NFC", text)).strip()
-    return line if len(line) <= most else line[: most - 3] + "..."
+    """One line without hidden or control characters, cut visibly at `most` characters."""
+    line = " ".join(_HIDDEN.sub(" ", unicodedata.normalize("NFC", text)).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def markdown(text: str, *, most: int = 200) -> str:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from gitops_mk.core.enrolment import admitted, by_key, is_enrolled, ref_of_key, refused_place, world_size
 from gitops_mk.errors import InputError
-from gitops_mk.model.plan import PatchTarget
+from gitops_mk.model.plan import PatchTarget, Plan
 from gitops_mk.model.settings import Discovery, RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import API_VERSIONS, WorkloadRef
 from tests.support import make
@@ -86,6 +86,15 @@ class TestByKey:
     )
     def test_none_or_several(self, paths: tuple[str, ...]) -> None:
         assert by_key(SETTINGS, FREE.key, paths, record) is None
+
+    def test_of_several_the_one_with_the_digest(self) -> None:
+        paths = ("a/modekeeper/statefulset-free.plan.json", "b/modekeeper/statefulset-free.plan.json")
+        for path, overlay in zip(paths, "ab", strict=True):
+            plan = Plan.parse_json(record(path) or b"", what=path)
+            found = by_key(SETTINGS, FREE.key, paths, record, digest=plan.digest)
+            assert found is not None
+            assert found.overlay == overlay
+        assert by_key(SETTINGS, FREE.key, paths, record, digest="0" * 64) is None
 
     def test_none_of_ours(self) -> None:
         assert by_key(SETTINGS, SHUT.key, ("modekeeper/free.plan.json",), record) is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gitops_mk.core.dryrun import Compared
 from gitops_mk.core.inventory import Found, Home, absent, find, missing, namespaces_of, trim
-from gitops_mk.core.live import at_rest, foreign_owner, live_knobs
+from gitops_mk.core.live import NotNow, at_rest, foreign_owner, live_knobs
 from gitops_mk.core.seen import seen_of
 from gitops_mk.core.source import NoSource, Source, SyncObjects, by_name
 from gitops_mk.model.cluster import ClusterWord, DryRun
@@ -231,11 +231,16 @@ class TestElsewhere:
 
 class TestMissing:
     def test_listed_and_not_there(self) -> None:
-        (found,) = missing(listing(), ())
+        (found,) = missing(listing(), (), {})
         assert found == absent(LISTED)
         assert isinstance(found.source, NoSource)
         assert (found.live, found.knobs, found.settings) == (None, {}, LISTED)
-        assert missing(listing(), (judged(TestFind.LIVE, application(), listing()),)) == ()
+        assert missing(listing(), (judged(TestFind.LIVE, application(), listing()),), {}) == ()
+
+    def test_a_list_that_was_not_given_tells_of_nothing_gone(self) -> None:
+        (found,) = missing(listing(), (), {("Deployment", "ml"): "may not list", ("Job", "ml"): "no"})
+        assert found == absent(LISTED, "may not list")
+        assert (found.not_now, found.settings) == (NotNow(Reason.CLUSTER_UNREACHABLE, "may not list"), LISTED)
 
     def test_namespaces(self) -> None:
         assert namespaces_of(listing(discovery=Discovery(namespaces=("ml", "a")))) == ("a", "ml")

@@ -215,6 +215,7 @@ def test_words_are_cut_to_one_line() -> None:
     told = explain(answer(500, "a\n  b\t" + "c" * 1000), "server")
     assert told.message.startswith("a b c")
     assert len(told.message) == 600
+    assert told.message.endswith("c…")
     assert told.reason == "Unknown"
 
 

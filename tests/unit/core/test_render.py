@@ -17,6 +17,7 @@ from gitops_mk.core.ledger import trailers
 from gitops_mk.core.render import component, describe
 from gitops_mk.core.render.describe import commit_message, number, pr_body, pr_title
 from gitops_mk.core.render.kubectl import kubectl_script
+from gitops_mk.core.render.paths import overlay_beside, plan_path
 from gitops_mk.core.render.text import markdown, plain
 from gitops_mk.errors import InputError
 from gitops_mk.model.plan import PatchTarget, PlanItem, knob_patch, plan_item
@@ -144,8 +145,8 @@ class TestScript:
 class TestText:
     def test_plain(self) -> None:
         assert plain("a\nb\u202ec\x00 ") == "a b c"
-        assert plain("x" * 300).endswith("...")
-        assert len(plain("x" * 300)) == 200
+        assert plain("x" * 300) == "x" * 199 + "…"
+        assert plain(" a  b\t\tc ") == "a b c"
 
     @given(st.text(max_size=200))
     def test_markdown_is_inert(self, text: str) -> None:
@@ -262,3 +263,10 @@ class TestWords:
         assert chart is not None
         assert '"mx, oldest' in chart
         assert "--> 1" in chart
+
+
+def test_the_overlay_beside_a_record() -> None:
+    for overlay in (".", "a", "a/b"):
+        assert overlay_beside(plan_path(overlay, "x")) == overlay
+    for path in ("x.plan.json", "a/x.plan.json", "a/modekeeper/x.knobs.yaml", "modekeeper"):
+        assert overlay_beside(path) is None
