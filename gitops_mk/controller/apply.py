@@ -223,7 +223,8 @@ def _workload(
     """The workload of a pull request; one that was discovered may have its first record on the head only."""
     if pr is None:
         return None
-    if pr.state is PrState.OPEN and pr.head_sha is not None:
+    # A head that was pushed since the last fetch is not here; then verify was not run on it either, and the gate says so.
+    if pr.state is PrState.OPEN and pr.head_sha is not None and forge.repo.resolve(pr.head_sha) is not None:
         head = pr.head_sha
         paths = [entry.path for entry in forge.repo.tree(head)]
         read = partial(forge.repo.read, head)

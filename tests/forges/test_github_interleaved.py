@@ -1,0 +1,137 @@
+"""Two controllers on one repository of GitHub's, switched between at every request of either: one branch, one pull request, one merge.
+
+A few schedules run with every test; `MODEKEEPER_SEEDS=1000` asks for so many.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from gitops_mk.adapters.killswitch import GateKillSwitch
+from gitops_mk.controller.propose import Outcome
+from gitops_mk.core.ledger import trailers
+from gitops_mk.errors import ConflictError, ForgeError
+from gitops_mk.model.change import TRAILER_DIGEST
+from gitops_mk.model.chord import Intent
+from tests.support.github_world import HubWorld, hub_world
+from tests.support.world import BRANCH
+
+SEEDS = int(os.environ.get("MODEKEEPER_SEEDS", "12"))
+TOGETHER = 4
+REMOTE = frozenset(
+    {"refresh", "push_branch", "create_pr", "update_pr", "add_check", "live", "standing", "merge", "list_prs"}
+)
+
+
+class Baton:
+    """Only who holds it runs; at each remote call it is passed on, to whom the seed says."""
+
+    def __init__(self, seed: int, names: tuple[str, ...]) -> None:
+        self._random = Random(seed)
+        self._turn = {name: threading.Semaphore(0) for name in names}
+        self._running = list(names)
+
+    def start(self) -> None:
+        self._next()
+
+    def wait(self, name: str) -> None:
+        assert self._turn[name].acquire(timeout=120)
+
+    def switch(self, name: str) -> None:
+        self._next()
+        self.wait(name)
+
+    def leave(self, name: str) -> None:
+        self._running.remove(name)
+        self._next()
+
+    def _next(self) -> None:
+        if self._running:
+            self._turn[self._random.choice(self._running)].release()
+
+
+class Switching:
+    """A forge that lets go before each of its remote calls."""
+
+    def __init__(self, forge: Any, switch: Any) -> None:
+        self._forge = forge
+        self._switch = switch
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._forge, name)
+        if name not in REMOTE:
+            return found
+
+        def call(*args: Any, **options: Any) -> Any:
+            self._switch()
+            return found(*args, **options)
+
+        return call
+
+
+def controller(world: HubWorld, forge: Any, chord: Intent) -> None:
+    """Plan, propose, verify, apply; a lost race ends the turn, and the next one starts from what stands then."""
+    for _ in range(2):
+        try:
+            if world.state(forge).applied:
+                return
+            proposal = world.propose(forge, world.plan(forge, chord))
+            if proposal.pr is None or proposal.outcome is Outcome.PAUSED:
+                continue
+            world.verify(forge, proposal.pr.number)
+            world.apply(forge, proposal.pr.number, kill=GateKillSwitch(forge))
+        except (ConflictError, ForgeError):
+            continue
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, TOGETHER))
+def test_two_controllers_make_one_change(
+    embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    for seed in range(first, min(first + TOGETHER, SEEDS)):
+        with hub_world(tmp_path / f"{seed}", embedded, monkeypatch, as_app=False, validate=seed % 50 == 0) as world:
+            race(world, seed)
+
+
+def race(world: HubWorld, seed: int) -> None:
+    baton = Baton(seed, ("one", "two"))
+    failed: list[BaseException] = []
+    forges = {name: world.forge() for name in ("one", "two")}
+    other = Intent.BURST_ABSORB if seed % 2 else Intent.INPUT_STRAGGLER
+
+    def run(name: str, chord: Intent) -> None:
+        baton.wait(name)
+        try:
+            controller(world, Switching(forges[name], lambda: baton.switch(name)), chord)
+        except BaseException as exc:  # noqa: BLE001 - told in the main thread
+            failed.append(exc)
+        finally:
+            baton.leave(name)
+
+    threads = [
+        threading.Thread(target=run, args=("one", Intent.INPUT_STRAGGLER)),
+        threading.Thread(target=run, args=("two", other)),
+    ]
+    for thread in threads:
+        thread.start()
+    baton.start()
+    for thread in threads:
+        thread.join()
+    assert failed == [], f"seed {seed}"
+    ours = [c for c in world.server.log("main") if TRAILER_DIGEST in trailers(c.message)]
+    merged = [p for p in world.repo.pulls if p.merged]
+    assert len(ours) == len(merged) <= 1, f"seed {seed}"
+    assert sum(p.state == "open" for p in world.repo.pulls) <= 1, f"seed {seed}"
+    assert len([ref for ref in world.refs() if ref.startswith("refs/heads/modekeeper/")]) <= 1, f"seed {seed}"
+    # Whatever was left half done, undisturbed turns bring to the same end.
+    for _ in range(2):
+        controller(world, world.forge(), Intent.INPUT_STRAGGLER)
+    assert len([p for p in world.repo.pulls if p.merged]) == 1, f"seed {seed}"
+    assert len(world.state(world.forge()).applied) == 1, f"seed {seed}"
+    assert f"refs/heads/{BRANCH}" not in world.refs(), f"seed {seed}"
