@@ -136,6 +136,8 @@ def _propose_once(
         writes += 1
     resumed = pr is not None and LABEL_PAUSED in pr.labels
     same = pr is not None and pr.plan_digest == plan.digest and pr.base == forge.base_branch
+    # A run that was killed in between opened it without its labels.
+    same = same and set(_labels(pr, wanted)) <= set(pr.labels if pr is not None else ())
     if pr is not None and same and (wanted.draft or not pr.draft) and not resumed:
         outcome = Outcome.UPDATED if writes else Outcome.UNCHANGED
         live = forge.get_pr(pr.number)
@@ -343,9 +345,9 @@ def close_pr(forge: Forge, pr: PullRequest, *, by: Person, why: str, author: Per
 
 
 def _labels(pr: PullRequest | None, wanted: Proposed) -> tuple[str, ...]:
-    kept = (
-        tuple(label for label in pr.labels if label != LABEL_PAUSED) if pr else (LABEL, *wanted.settings.forge.labels)
-    )
+    own = (LABEL, *wanted.settings.forge.labels)
+    kept = (*(label for label in pr.labels if label != LABEL_PAUSED), *own) if pr is not None else own
+    kept = tuple(dict.fromkeys(kept))
     return (*kept, LABEL_REVERT) if wanted.rollback_of and LABEL_REVERT not in kept else kept
 
 
