@@ -153,7 +153,7 @@ class Reach:
 def reach(ref: WorkloadRef, build: str | None) -> Reach | None:
     """The pods and GPUs behind a pod template; None where the build does not say (a list of roles, say)."""
     leaves = _built(ref, build)
-    if leaves is None or ref.templated:
+    if leaves is None or not ref.templated:
         return None
     pods, gpus = _pods_and_gpus(leaves)
     return Reach(pods=pods, gpus=pods * gpus)

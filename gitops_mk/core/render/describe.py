@@ -19,6 +19,7 @@ from gitops_mk.model.change import (
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.signal import Evidence
+from gitops_mk.model.telemetry import Window
 from gitops_mk.model.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -85,7 +86,11 @@ def trailers(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def chart(evidence: Evidence) -> str | None:
+# Mermaid's own colour for a line is all but white on white, and its height is a screen's.
+_LOOKS = '%%{init: {"xyChart": {"height": 300}, "themeVariables": {"xyChart": {"plotColorPalette": "#0969da"}}}}%%'
+
+
+def chart(evidence: Evidence, window: Window) -> str | None:
     """The metric over the window as a Mermaid `xychart-beta`; None without a series worth a picture."""
     series = evidence.series
     if len(series) < 3:
@@ -94,11 +99,19 @@ def chart(evidence: Evidence) -> str | None:
     pad = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
     points = ", ".join(f"{v:.4g}" for v in series)
     return (
-        "```mermaid\nxychart-beta\n"
-        f'    title "{plain(evidence.metric, most=60).replace(chr(34), "")}, oldest to newest"\n'
+        f"```mermaid\n{_LOOKS}\nxychart-beta\n"
+        f'    title "{plain(evidence.metric, most=60).replace(chr(34), "")}"\n'
+        f"{_steps(window)}"
         f'    y-axis "{plain(evidence.unit, most=12).replace(chr(34), "")}" {max(0.0, low - pad):.4g} --> {high + pad:.4g}\n'
         f"    line [{points}]\n```"
     )
+
+
+def _steps(window: Window) -> str:
+    first, last = window.first_step, window.last_step
+    if first is None or last is None or last <= first:
+        return ""
+    return f'    x-axis "step" {first} --> {last}\n'
 
 
 def pr_body(
@@ -117,7 +130,7 @@ def pr_body(
         "rows": [(c, passport.knobs.get(c.knob)) for c in plan.changes],
         "found": found,
         "rejected": [s for s in plan.observation.signals if not s.found],
-        "charts": [c for c in (chart(s.evidence) for s in found) if c],
+        "charts": [c for c in (chart(s.evidence, plan.observation.window) for s in found) if c],
         "verdicts": verdicts,
         "tier": tier,
         "passport": passport,

@@ -230,7 +230,7 @@ class TestWords:
         plan = make.plan(rollback_of="2" * 64, observation=make.observation().model_copy(update={"signals": ()}))
         assert "**Undo**" in self.body(plan)
         assert pr_title(plan).startswith("Roll back: ml/trainer")
-        assert describe.chart(Evidence(summary="s", metric="m", series=(1.0,))) is None
+        assert describe.chart(Evidence(summary="s", metric="m", series=(1.0,)), Window()) is None
 
     def test_without_signals_the_rationale_speaks(self) -> None:
         bare = make.plan(observation=make.observation())
@@ -259,9 +259,12 @@ class TestWords:
         }
 
     def test_flat_series_has_a_picture_too(self) -> None:
-        chart = describe.chart(Evidence(summary="s", metric='m"x', series=(0.0, 0.0, 0.0)))
+        flat = Evidence(summary="s", metric='m"x', series=(0.0, 0.0, 0.0))
+        chart = describe.chart(flat, Window(first_step=3, last_step=9, steps=7))
         assert chart is not None
-        assert '"mx, oldest' in chart
+        assert 'title "mx"' in chart
+        assert 'x-axis "step" 3 --> 9' in chart
+        assert "x-axis" not in (describe.chart(flat, Window(first_step=3, last_step=3, steps=1)) or "")
         assert "--> 1" in chart
 
 
