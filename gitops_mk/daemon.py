@@ -19,6 +19,7 @@ from gitops_mk.adapters.cluster.events import EventAnnouncer
 from gitops_mk.adapters.cluster.lease import Lease
 from gitops_mk.adapters.health import HealthServer
 from gitops_mk.adapters.journal import StderrJournal
+from gitops_mk.adapters.killswitch import RecentKillSwitch
 from gitops_mk.adapters.metrics import Metrics
 from gitops_mk.config import Access
 from gitops_mk.controller.inventory import Inventory, take_inventory
@@ -74,8 +75,10 @@ def run_controller(options: ControllerOptions) -> tuple[int, dict[str, object]]:
     store = FolderStore(options.out, history=False)
     lease = None if options.once else _lease(options, cluster)
     with _Signals(stopping, journal), open_workplace(options.access, tools, writes=True) as place:
+        metrics.watch_forge(place.forge.usage)
+        recent = RecentKillSwitch(place.kill_switch, tools.clock)
         desk = Desk(
-            place=fenced(place, Fence(lease, stopping)),
+            place=fenced(replace(place, kill_switch=recent), Fence(lease, stopping, recent)),
             tools=tools,
             meter=metrics,
             announcer=EventAnnouncer(

@@ -179,6 +179,10 @@ class Forge(Protocol):
         """What there is to say of it, for `mk doctor`. Never raises."""
         ...
 
+    def usage(self) -> tuple[Mapping[str, int], int | None]:
+        """Calls so far, by kind; and what is left of the hourly budget, None where there is none or it is not known."""
+        ...
+
     def stopped(self) -> KillReading:
         """The kill switch that the forge itself keeps, besides the file on the base branch. Raises ForgeError."""
         ...

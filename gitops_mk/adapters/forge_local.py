@@ -138,6 +138,10 @@ class LocalForge:
         """Nothing: a bare repository has no rules that could be wrong."""
         yield from ()
 
+    def usage(self) -> tuple[Mapping[str, int], int | None]:
+        """Nobody counts them."""
+        return {}, None
+
     def stopped(self) -> KillReading:
         """None but the file on the base branch."""
         return KillReading(source="forge", configured=False, active=False, detail="the base branch holds it")

@@ -10,7 +10,7 @@ from gitops_mk.errors import InputError, MkError
 from gitops_mk.model.change import LABEL_KILL_SWITCH, PullRequest
 from gitops_mk.model.gate import KillReading
 from gitops_mk.model.settings import CONFIG_PATH, KILL_SWITCH_PATH, RepoSettings
-from gitops_mk.ports import Cluster, Forge
+from gitops_mk.ports import Clock, Cluster, Forge, KillSwitch
 
 KILL_KEY = "kill"
 VARIABLE = "MODEKEEPER_KILL_SWITCH"
@@ -26,6 +26,28 @@ def read_environment() -> KillReading:
     return KillReading(source="environment", configured=True, active=True, detail=detail)
 
 
+class RecentKillSwitch:
+    """The same, read once for what happens within a few seconds: a round over many workloads asks the forge once, not once each.
+
+    The gate's own reading, which names a pull request, is always a fresh one.
+    """
+
+    def __init__(self, inner: KillSwitch, clock: Clock, *, max_age_s: float = 5.0) -> None:
+        self._inner = inner
+        self._clock = clock
+        self._max_age_s = max_age_s
+        self._last: tuple[float, tuple[KillReading, ...]] | None = None
+
+    def read(self, *, pr: PullRequest | None = None) -> tuple[KillReading, ...]:
+        """Every source, as it was a moment ago at the most."""
+        if pr is not None:
+            return self._inner.read(pr=pr)
+        now = self._clock.monotonic()
+        if self._last is None or not 0 <= now - self._last[0] <= self._max_age_s:
+            self._last = (now, self._inner.read())
+        return self._last[1]
+
+
 class GateKillSwitch:
     """All sources, read afresh at each call; one that can't be read counts as active."""
 
@@ -38,6 +60,7 @@ class GateKillSwitch:
         readings = [read_environment()]
         if self._forge is not None:
             readings.append(self._file(self._forge))
+            readings.append(self._stopped(self._forge))
             readings.append(self._config_map(self._forge))
             readings.append(self._label(self._forge, pr))
         return tuple(readings)
@@ -51,6 +74,13 @@ class GateKillSwitch:
             return KillReading(source="base branch", configured=True, active=True, detail=f"can't be read: {exc}")
         detail = f"{KILL_SWITCH_PATH} on the base branch" if present else "clear"
         return KillReading(source="base branch", configured=True, active=present, detail=detail)
+
+    def _stopped(self, forge: Forge) -> KillReading:
+        """The switch that the forge keeps, which is thrown when something else than what was verified was merged."""
+        try:
+            return forge.stopped()
+        except _UNREADABLE as exc:
+            return KillReading(source="forge", configured=True, active=True, detail=f"can't be read: {exc}")
 
     def _config_map(self, forge: Forge) -> KillReading:
         """The ConfigMap that the base branch names, as it stands in the cluster: any value but `0` under `kill` is active."""

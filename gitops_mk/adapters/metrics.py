@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 _SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _LAG = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
@@ -17,6 +17,7 @@ class Metrics:
     def __init__(self, api_calls: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
         self._api_calls = api_calls
+        self._usage: Callable[[], tuple[Mapping[str, int], int | None]] = lambda: ({}, None)
         self._plans = Counter("mk_plans", "Plans made, by chord", ["chord"], registry=self.registry)
         self._proposals = Counter("mk_proposals", "What proposing came to", ["outcome"], registry=self.registry)
         self._gates = Counter("mk_gate_decisions", "Gate decisions, by reason", ["reason"], registry=self.registry)
@@ -36,11 +37,22 @@ class Metrics:
         # A collector by its `collect` alone, as the library documents it.
         self.registry.register(self)
 
-    def collect(self) -> list[CounterMetricFamily]:
-        """Requests to the API server, read where they are counted."""
+    def watch_forge(self, usage: Callable[[], tuple[Mapping[str, int], int | None]]) -> None:
+        """Count the forge's calls, too: by kind, and what is left of its budget, None where it has none."""
+        self._usage = usage
+
+    def collect(self) -> list[CounterMetricFamily | GaugeMetricFamily]:
+        """Requests to the API server and to the forge, read where they are counted."""
         family = CounterMetricFamily("mk_api_calls", "Requests sent to the API server")
         family.add_metric([], self._api_calls())
-        return [family]
+        calls, left = self._usage()
+        forge = CounterMetricFamily("mk_forge_calls", "Requests sent to the forge, by kind", labels=["kind"])
+        for kind, count in calls.items():
+            forge.add_metric([kind], count)
+        found: list[CounterMetricFamily | GaugeMetricFamily] = [family, forge]
+        if left is not None:
+            found.append(GaugeMetricFamily("mk_forge_budget_left", "Calls left of the forge's hourly budget", left))
+        return found
 
     def planned(self, chord: str) -> None:
         """A plan was made."""

@@ -18,11 +18,12 @@ class StoppedError(MkError):
 
 
 class FencedForge:
-    """`ports.Forge` behind a fence, which raises StoppedError when it is shut. Reads pass."""
+    """`ports.Forge` behind a fence, which raises StoppedError when it is shut. Reads pass; a merge may have a fence of its own."""
 
-    def __init__(self, forge: Forge, fence: Callable[[], None]) -> None:
+    def __init__(self, forge: Forge, fence: Callable[[], None], *, at_merge: Callable[[], None] | None = None) -> None:
         self._forge = forge
         self._fence = fence
+        self._at_merge = at_merge or fence
 
     def refresh(self) -> None:
         """Fetch what changed."""
@@ -70,6 +71,10 @@ class FencedForge:
     def examine(self) -> Iterator[Finding]:
         """What there is to say of it."""
         return self._forge.examine()
+
+    def usage(self) -> tuple[Mapping[str, int], int | None]:
+        """Calls so far, and what is left."""
+        return self._forge.usage()
 
     def stopped(self) -> KillReading:
         """The kill switch that the forge keeps."""
@@ -126,7 +131,7 @@ class FencedForge:
 
     def merge(self, permit: Permit, *, message: str) -> str:
         """Merge what the permit names."""
-        self._fence()
+        self._at_merge()
         return self._forge.merge(permit, message=message)
 
     def commit_base(self, *, old: str, files: Mapping[str, bytes | None], message: str) -> str:

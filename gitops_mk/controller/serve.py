@@ -28,7 +28,7 @@ from gitops_mk.model.change import PullRequest
 from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.gate import first_active
 from gitops_mk.model.settings import RepoSettings
-from gitops_mk.ports import Cluster, Election
+from gitops_mk.ports import Cluster, Election, KillSwitch
 
 TICK_S = 1.0
 # Workloads that are decided before any of them is carried out, so that their branches go by one push.
@@ -56,14 +56,26 @@ class Status:
 
 
 class Fence:
-    """Shut by a signal, and while this process does not lead; `check` is asked before every write."""
+    """Shut by a signal, by a kill switch, and while this process does not lead; `check` is asked before every write."""
 
-    def __init__(self, election: Election | None, stopping: threading.Event) -> None:
+    def __init__(
+        self, election: Election | None, stopping: threading.Event, kill_switch: KillSwitch | None = None
+    ) -> None:
         self._election = election
         self._stopping = stopping
+        self._kill_switch = kill_switch
 
     def check(self) -> None:
         """Raises StoppedError when nothing may be written."""
+        self.check_ourselves()
+        killed = first_active(self._kill_switch.read()) if self._kill_switch is not None else None
+        if killed is not None:
+            raise StoppedError(f"{killed.source}: {killed.detail}: nothing more is written")
+
+    def check_ourselves(self) -> None:
+        """The same without the kill switch, which the gate has just read: reading it again would fetch, and what is merged
+        must be what the gate saw.
+        """
         if self._stopping.is_set():
             raise StoppedError("told to stop: nothing more is written")
         if self._election is not None and not self._election.lead():
@@ -74,7 +86,7 @@ def fenced(place: Workplace, fence: Fence) -> Workplace:
     """The workplace with its forge behind the fence."""
     return replace(
         place,
-        forge=FencedForge(place.forge, fence.check),
+        forge=FencedForge(place.forge, fence.check, at_merge=fence.check_ourselves),
         inbox=FencedInbox(place.inbox, fence.check) if place.inbox is not None else None,
         board=FencedBoard(place.board, fence.check) if place.board is not None else None,
     )

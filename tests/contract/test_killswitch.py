@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from gitops_mk.adapters.killswitch import VARIABLE, GateKillSwitch, read_environment
+from gitops_mk.adapters.killswitch import VARIABLE, GateKillSwitch, RecentKillSwitch, read_environment
 from gitops_mk.controller.killing import throw
 from gitops_mk.errors import ClusterError, ConflictError, ForgeError, GitError
 from gitops_mk.model.change import LABEL_KILL_SWITCH, PullRequest
 from gitops_mk.model.settings import CONFIG_PATH, KILL_SWITCH_PATH
+from gitops_mk.ports import KillSwitch
 from tests.support.make import pull_request
 from tests.support.world import HookedForge, World, template
 
@@ -26,7 +27,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made.close()
 
 
-def active(switch: GateKillSwitch, pr: PullRequest | None = None) -> list[str]:
+def active(switch: KillSwitch, pr: PullRequest | None = None) -> list[str]:
     return [reading.source for reading in switch.read(pr=pr) if reading.active]
 
 
@@ -59,7 +60,7 @@ def test_any_source_is_enough(
         world.commit({KILL_SWITCH_PATH: b""})
     expected = [name for name, on in (("environment", variable), ("base branch", file), ("label", label)) if on]
     assert active(GateKillSwitch(forge), pr) == expected
-    assert len(GateKillSwitch(forge).read(pr=pr)) == 4, "every source is told, clear ones too"
+    assert len(GateKillSwitch(forge).read(pr=pr)) == 5, "every source is told, clear ones too"
 
 
 def test_every_read_is_fresh(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,3 +226,17 @@ def test_it_gives_up_on_an_endless_race(world: World) -> None:
     forge: Any = HookedForge(world.forge(), before=push)
     with pytest.raises(ConflictError):
         throw(world.place(forge), active=True, reason="r", clock=world.clock)
+
+
+def test_what_happens_within_seconds_is_one_reading_but_for_the_gate(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge = world.forge()
+    pr = forge.create_pr(pull_request())
+    recent = RecentKillSwitch(GateKillSwitch(forge), world.clock)
+    assert active(recent) == []
+    monkeypatch.setenv(VARIABLE, "1")
+    assert active(recent) == []
+    assert active(recent, pr) == ["environment"], "the gate's own reading is a fresh one"
+    world.clock.advance(5.1)
+    assert active(recent) == ["environment"]

@@ -11,7 +11,7 @@ from gitops_mk.controller.fenced import FencedForge, StoppedError
 from gitops_mk.ports import Forge
 
 READS = {
-    "refresh", "repo", "identity", "base_branch", "base_tip", "branch_tip", "list_prs", "get_pr", "live", "standing", "examine",
+    "refresh", "repo", "identity", "base_branch", "base_tip", "branch_tip", "list_prs", "get_pr", "live", "standing", "examine", "usage",
     "stopped", "applied",
 }  # fmt: skip
 MEMBERS = {name for name in vars(Forge) if not name.startswith("_")}

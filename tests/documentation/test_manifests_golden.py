@@ -62,7 +62,7 @@ def test_the_folder_is_as_the_docs_say() -> None:
         "overlays/flux",
         "workload-namespace",
     ]
-    assert COMPONENTS == ["image", "kill-switch", "license", "metrics", "verify-dry-run"]
+    assert COMPONENTS == ["github-app", "image", "kill-switch", "license", "metrics", "verify-dry-run"]
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -76,7 +76,7 @@ def test_every_kustomization_builds(name: str) -> None:
 def test_every_choice_of_components_builds(chosen: tuple[str, ...], tmp_path: Path) -> None:
     plain = parse(build(FOLDER / "base"))
     built = parse(build_overlay(tmp_path, ["base"], components=chosen))
-    more = {"kill-switch": 3, "license": 0, "metrics": 2, "verify-dry-run": 3}
+    more = {"github-app": 0, "kill-switch": 3, "license": 0, "metrics": 2, "verify-dry-run": 3}
     assert len(built) == len(plain) + sum(more[name] for name in chosen)
 
 

@@ -285,6 +285,10 @@ class GitHubForge:
         """The ways in which our own identity could pass the rules by. Raises ForgeError."""
         return examine.bypasses(self._api, self._name, self._base_branch, self._identity)
 
+    def usage(self) -> tuple[Mapping[str, int], int | None]:
+        """Calls of the API so far, and what is left of the hour's."""
+        return dict(self._api.calls), self._api.budget.remaining
+
     def stopped(self) -> KillReading:
         """Any pull request with the label, open or not: a person takes it off when all is well again."""
         labelled = [p.number("number") for p in self._listed_once().all() if LABEL_KILL_SWITCH in _labels(p)]

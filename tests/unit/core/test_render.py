@@ -210,7 +210,7 @@ class TestWords:
         assert "**2 pods with 16 GPUs** of `trainer`" in self.body(reviewed_plan())
         assert "**1 pod** of `trainer`" in self.body(reviewed_plan(), Reach(pods=1, gpus=0))
         assert "**1 pod with 1 GPU** of `trainer`" in self.body(reviewed_plan(), Reach(pods=1, gpus=1))
-        assert "so the pods of `trainer`" in self.body(reviewed_plan(), None)
+        assert "restarts the pods of `trainer`" in self.body(reviewed_plan(), None)
 
     def test_golden(self) -> None:
         body = self.body(reviewed_plan())
