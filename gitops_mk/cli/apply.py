@@ -31,5 +31,5 @@ def apply(
     from gitops_mk.cli.applying import apply_command
     from gitops_mk.config import Access
 
-    access = Access(repo, forge, base_branch, license_path)
+    access = Access(repo, forge, base_branch, license_path, out=out)
     return apply_command(access, out, as_json=as_json, number=number, cluster=(kubeconfig, context))

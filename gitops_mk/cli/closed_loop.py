@@ -161,7 +161,7 @@ def _opened(arguments: _Arguments, tools: Tools) -> Iterator[Workplace | None]:
     from gitops_mk.demo.embedded import make_embedded
     from gitops_mk.wiring import is_configured, open_workplace
 
-    access = Access(arguments.repo, arguments.forge, arguments.base_branch, arguments.license_path)
+    access = Access(arguments.repo, arguments.forge, arguments.base_branch, arguments.license_path, out=arguments.out)
     if arguments.repo is None and not is_configured(Path()):
         if not arguments.apply:
             yield None

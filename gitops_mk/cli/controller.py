@@ -51,7 +51,7 @@ def run(
     from gitops_mk.config import Access, parse_duration
     from gitops_mk.daemon import ControllerOptions, run_controller, with_url
 
-    access = with_url(Access(forge=forge, base_branch=base_branch, license_path=license_path), repo)
+    access = with_url(Access(forge=forge, base_branch=base_branch, license_path=license_path, out=out), repo)
     options = ControllerOptions(
         access=access, out=out, kubeconfig=kubeconfig, context=context, once=once, merge=merge,
         interval_s=max(1.0, parse_duration(interval)), window_s=max(1.0, parse_duration(window)),

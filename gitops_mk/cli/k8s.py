@@ -124,5 +124,5 @@ def apply_plan(
     from gitops_mk.cli.applying import apply_command
     from gitops_mk.config import Access
 
-    access = Access(repo, forge, base_branch, license_path)
+    access = Access(repo, forge, base_branch, license_path, out=out)
     return apply_command(access, out, as_json=as_json, plan_path=plan_path, cluster=(kubeconfig, context))

@@ -45,7 +45,7 @@ def propose(
     plans = read_records(read_file(plan_path), read_beside(plan_path, RECORDS_FILE), what=str(plan_path))
     artifacts = FolderStore(out)
     started = tools.clock.now()
-    with open_workplace(Access(repo, forge, base_branch, license_path), tools, writes=True) as place:
+    with open_workplace(Access(repo, forge, base_branch, license_path, out=out), tools, writes=True) as place:
         killed = first_active(place.kill_switch.read())
         results = [] if killed else [propose_plan(place, plan, tools) for plan in plans]
     payload = report(

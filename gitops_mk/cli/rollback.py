@@ -37,7 +37,7 @@ def rollback(
     tools = make_tools()
     artifacts = FolderStore(out)
     started = tools.clock.now()
-    with open_workplace(Access(repo, forge, base_branch, license_path), tools, writes=True) as place:
+    with open_workplace(Access(repo, forge, base_branch, license_path, out=out), tools, writes=True) as place:
         killed = first_active(place.kill_switch.read())
         if killed is not None:
             output.fixed_error(output.kill_line(killed.source, killed.detail))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from gitops_mk.controller.aftermath import finish_merge
 from gitops_mk.controller.batch import push_ahead
 from gitops_mk.controller.fenced import FencedBoard, FencedForge, FencedInbox, StoppedError
 from gitops_mk.controller.inbox import act_on_ticks, answer_words, show
@@ -233,6 +234,7 @@ class Controller:
     def once(self, inventory: Inventory, settings: RepoSettings) -> int:
         """Reconcile every workload once; gives the exit code: 1 for errors, or when it was told to stop before the end."""
         turn = Turn(self._desk, settings)
+        self._account()
         self._listen(turn)
         decided: dict[str, Undertaking] = {}
         for found in inventory.found:
@@ -320,6 +322,7 @@ class Controller:
         """Everything that is due; those with nothing to do cost neither a fetch nor a call. True: the configuration changed."""
         clock = self._desk.tools.clock
         by_key = {found.ref.key: found for found in inventory.found}
+        self._account()
         self._listen(turn)
         decided: dict[str, Undertaking] = {}
         for key in queue.due(clock.monotonic()):
@@ -343,6 +346,20 @@ class Controller:
         if turn.fetched:
             self._show()
         return False
+
+    def _account(self) -> None:
+        """A merge that an earlier run asked for and did not live to look at; a wrong one throws the kill switch."""
+        place, journal = self._desk.place, self._desk.journal
+        try:
+            merged = finish_merge(place, self._desk.tools)
+        except StoppedError:
+            return
+        except Exception as exc:  # noqa: BLE001 - told, and looked at again at the next turn
+            self.status.errors += 1
+            journal.log("merge_unaccounted", level="error", message=_message(exc))
+            return
+        if merged is not None:
+            journal.log("merge_accounted", commit=merged)
 
     def _listen(self, turn: Turn) -> None:
         """Do what people asked for on the forge; whatever that fails with keeps nobody's workload waiting."""
