@@ -13,7 +13,7 @@ import pytest
 
 from gitops_mk.controller.fenced import StoppedError
 from gitops_mk.controller.inventory import Inventory, confirmed, take_inventory
-from gitops_mk.controller.serve import STUCK_S, TICK_S, Controller, View, controller_payload
+from gitops_mk.controller.serve import STUCK_S, TICK_S, Controller, Fence, View, controller_payload
 from gitops_mk.controller.stoppable import StoppableSource
 from gitops_mk.controller.watcher import STALE_S
 from gitops_mk.core.inventory import Found, Home
@@ -21,6 +21,7 @@ from gitops_mk.core.inventory import find as judge
 from gitops_mk.core.live import NotNow
 from gitops_mk.errors import ClusterError, ForgeError, TelemetryError
 from gitops_mk.model.change import PrState
+from gitops_mk.model.gate import KillReading
 from gitops_mk.model.settings import RepoSettings
 from gitops_mk.model.telemetry import Environment, SourceInfo
 from gitops_mk.model.verdict import Reason
@@ -723,3 +724,54 @@ def test_who_leaves_early_leaves_no_reader_behind() -> None:
 
 def test_the_tick_is_short_enough_to_stop_in_time() -> None:
     assert TICK_S <= 2.0
+
+
+class Counting:
+    """A forge that writes down its pushes."""
+
+    def __init__(self, forge: Any) -> None:
+        self.pushes: list[tuple[str, ...]] = []
+        self._forge = forge
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._forge, name)
+
+    def push_branch(self, branch: str, *, old: str | None, new: str | None) -> None:
+        self.pushes.append((branch,))
+        self._forge.push_branch(branch, old=old, new=new)
+
+    def push_branches(self, moves: Any) -> Any:
+        self.pushes.append(tuple(moves))
+        return self._forge.push_branches(moves)
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize("limited", [True, False])
+def test_plans_of_many_go_by_one_push_as_far_as_there_is_room(post: Post, limited: bool) -> None:
+    if not limited:
+        config = post.world.file(CONFIG) + b"limits: {max_open_prs: null, max_prs_per_hour: null}\n"
+        post.world.commit({CONFIG: config})
+    counting: Any = Counting(post.forge)
+    post.forge = counting
+    controller = post.controller()
+    assert run(post, Pane(post, *of_three(post)), nothing, controller=controller) == 0
+    (pushed,) = counting.pushes
+    prs = post.world.forge().list_prs()
+    assert len(pushed) == len(prs) == (2 if limited else 3)
+    waiting = [r for r in controller.status.results.values() if r.reason == "too_many_per_hour"]
+    assert len(waiting) == (1 if limited else 0)
+
+
+def test_a_kill_switch_that_is_thrown_between_two_writes_stops_the_second(post: Post) -> None:
+    killed: list[bool] = []
+
+    class Switch:
+        def read(self, *, pr: Any = None) -> tuple[KillReading, ...]:
+            return (KillReading(source="test", configured=True, active=bool(killed), detail="thrown"),)
+
+    fence = Fence(None, post.stopping, Switch())
+    fence.check()
+    killed.append(True)
+    with pytest.raises(StoppedError, match="thrown"):
+        fence.check()
+    fence.check_ourselves()
