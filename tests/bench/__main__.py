@@ -1,5 +1,5 @@
 """How long `mk` takes to start, how long `mk observe` takes a million lines, how much memory it needs, and what following the
-logs of 100 pods costs; against a real control plane, what verify of one pull request and a reconcile over 5,000 Deployments cost.
+logs of 100 pods costs; 500 pull requests on GitHub's simulator; against a real control plane, what verify of one pull request and a reconcile over 5,000 Deployments cost.
 
 usage: python -m tests.bench [--lines N] [--runs N] [--json]
 The exit code is 1 when a required ratio is missed.
@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.bench import cluster, logs
+from tests.bench import cluster, github, logs
 from tests.bench.cluster import measure_cluster
+from tests.bench.github import measure_github
 from tests.bench.logs import measure_logs
 from tests.cluster.build import Unavailable
 
@@ -110,6 +111,7 @@ def measure(lines: int, runs: int, say: Callable[[str], None]) -> dict[str, floa
             f"{many / few:.2f}x (at most {PEAK_MIB:.0f} MiB)"
         )
     figures |= measure_logs(mk, 20.0, say)
+    figures |= measure_github(say)
     try:
         return figures | measure_cluster(mk, max(5, runs // 2), say)
     except Unavailable as exc:
@@ -131,6 +133,10 @@ def missed(figures: dict[str, float]) -> list[str]:
         "verify ratio": cluster.VERIFY_AT_MOST,
         "reconcile ratio": cluster.RECONCILE_AT_MOST,
         "reconcile peak MiB": cluster.PEAK_MIB,
+        "github first s": github.FIRST_AT_MOST_S,
+        "github again s": github.AGAIN_AT_MOST_S,
+        "github again requests": github.AGAIN_REQUESTS,
+        "github pushes": 1.0,
     }
     measured = figures.keys() & limits.keys()
     return [name for name, limit in limits.items() if name in measured and figures[name] > limit]
