@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from random import Random
 from typing import Any
 
 import pytest
@@ -14,36 +13,10 @@ from gitops_mk.core.ledger import trailers
 from gitops_mk.errors import ConflictError
 from gitops_mk.model.change import TRAILER_DIGEST, PrState
 from gitops_mk.model.chord import Intent
+from tests.support.baton import Baton
 from tests.support.world import BRANCH, WRITES, HookedForge, World
 
 REMOTE = (*WRITES, "refresh")
-
-
-class Baton:
-    """Only who holds it runs; it is passed on at each remote call, to whom the schedule says."""
-
-    def __init__(self, seed: int, names: tuple[str, ...]) -> None:
-        self._random = Random(seed)
-        self._turn = {name: threading.Semaphore(0) for name in names}
-        self._running = list(names)
-
-    def start(self) -> None:
-        self._next()
-
-    def wait(self, name: str) -> None:
-        assert self._turn[name].acquire(timeout=60)
-
-    def switch(self, name: str) -> None:
-        self._next()
-        self.wait(name)
-
-    def leave(self, name: str) -> None:
-        self._running.remove(name)
-        self._next()
-
-    def _next(self) -> None:
-        if self._running:
-            self._turn[self._random.choice(self._running)].release()
 
 
 def controller(world: World, forge: Any, chord: Intent) -> None:

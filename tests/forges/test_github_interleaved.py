@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from gitops_mk.core.ledger import trailers
 from gitops_mk.errors import ConflictError, ForgeError
 from gitops_mk.model.change import TRAILER_DIGEST
 from gitops_mk.model.chord import Intent
+from tests.support.baton import Baton
 from tests.support.github_world import HubWorld, hub_world
 from tests.support.world import BRANCH
 
@@ -27,33 +27,6 @@ TOGETHER = 4
 REMOTE = frozenset(
     {"refresh", "push_branch", "create_pr", "update_pr", "add_check", "live", "standing", "merge", "list_prs"}
 )
-
-
-class Baton:
-    """Only who holds it runs; at each remote call it is passed on, to whom the seed says."""
-
-    def __init__(self, seed: int, names: tuple[str, ...]) -> None:
-        self._random = Random(seed)
-        self._turn = {name: threading.Semaphore(0) for name in names}
-        self._running = list(names)
-
-    def start(self) -> None:
-        self._next()
-
-    def wait(self, name: str) -> None:
-        assert self._turn[name].acquire(timeout=120)
-
-    def switch(self, name: str) -> None:
-        self._next()
-        self.wait(name)
-
-    def leave(self, name: str) -> None:
-        self._running.remove(name)
-        self._next()
-
-    def _next(self) -> None:
-        if self._running:
-            self._turn[self._random.choice(self._running)].release()
 
 
 class Switching:
