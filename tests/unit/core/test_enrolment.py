@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gitops_mk.core.enrolment import admitted, by_key, is_enrolled, ref_of_key, refused_place, world_size
+from gitops_mk.core.enrolment import Reach, admitted, by_key, is_enrolled, reach, ref_of_key, refused_place, world_size
 from gitops_mk.errors import InputError
 from gitops_mk.model.plan import PatchTarget, Plan
 from gitops_mk.model.settings import Discovery, RepoSettings, WorkloadSettings
@@ -226,3 +226,18 @@ class TestWorldSize:
     def test_two_of_that_name(self) -> None:
         with pytest.raises(InputError, match="twice"):
             self.size(document() + "---\n" + document())
+
+
+class TestReach:
+    """What a restart takes down."""
+
+    FREE = WorkloadRef(namespace="open", kind="StatefulSet", name="free")
+
+    def test_pods_and_all_their_gpus(self) -> None:
+        assert reach(self.FREE, document(spec="  replicas: 2\n" + gpus("8"))) == Reach(pods=2, gpus=16)
+        assert reach(self.FREE, document(spec="  replicas: 0\n" + gpus("8"))) == Reach(pods=0, gpus=0)
+
+    def test_where_the_build_does_not_say(self) -> None:
+        assert reach(self.FREE, None) is None
+        other = self.FREE.model_copy(update={"name": "other"})
+        assert reach(other, document(spec="  replicas: 2\n")) is None
