@@ -332,10 +332,20 @@ class GitRepo:
             raise GitError(f"{base[:40]!r} and {head[:40]!r} can't be merged: one of them is no commit")
         return out.decode().split("\n")[0].strip() if code == 0 else None
 
-    def refs(self, prefix: str) -> dict[str, str]:
-        """Refs under a prefix, by full name."""
+    def parents(self, sha: str) -> tuple[str, ...]:
+        """The parents of a commit, the first one first. Raises GitError when it is not here."""
+        args = ("rev-list", "--no-walk", "--parents", "--end-of-options", sha, "--")
+        return self._once(("parents", sha), (sha,), lambda: tuple(self.run(*args).decode().split()[1:]))
+
+    def tree_of(self, sha: str) -> str:
+        """The tree of a commit. Raises GitError when it is not here."""
+        args = ("rev-parse", "--verify", "--end-of-options", f"{sha}^{{tree}}")
+        return self._once(("tree-of", sha), (sha,), lambda: self.run(*args).decode().strip())
+
+    def refs(self, prefix: str, *, fetched: bool = False) -> dict[str, str]:
+        """Refs under a prefix, by full name. `fetched`: those that `fetch` brought here, where a scratch folder takes them."""
         args = ("for-each-ref", "--format=%(objectname) %(refname)", "--end-of-options", prefix)
-        out = _run(args, self._refs_env, b"", (0,))[1]
+        out = _run(args, self._env if fetched else self._refs_env, b"", (0,))[1]
         return {name: oid for oid, _, name in (line.partition(" ") for line in out.decode().splitlines())}
 
     # -- writing objects ---------------------------------------------------------------------------------------------
@@ -546,6 +556,11 @@ def current_branch(git_dir: Path) -> str | None:
     """The branch HEAD is on; None when it is detached."""
     code, out = _run(("symbolic-ref", "--quiet", "--short", "HEAD"), _environment(git_dir), b"", (0, 1))
     return out.decode().strip() if code == 0 else None
+
+
+def is_shallow(git_dir: Path) -> bool:
+    """True when the history here is cut off (git-clone(1), `--depth`)."""
+    return (_common_dir(git_dir) / "shallow").exists()
 
 
 def remote_url(git_dir: Path, name: str = "origin") -> str | None:

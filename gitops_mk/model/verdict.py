@@ -63,6 +63,7 @@ class Reason(StrEnum):
     UNPLANNED_CHANGE = "unplanned_change"
     PLAN_STALE = "plan_stale"
     MERGE_CONFLICT = "merge_conflict"
+    TIMED_OUT = "timed_out"
     NO_CHECKS_RUN = "no_checks_run"
 
     # The gate: why nothing is merged.
