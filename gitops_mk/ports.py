@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from gitops_mk.errors import ForgeError
+from gitops_mk.model.annotation import Annotation
 from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PullRequest, Review
 from gitops_mk.model.cluster import ApplyAnswer, LiveObject, Page, WatchEvent
 from gitops_mk.model.finding import Finding
@@ -215,8 +216,8 @@ class Forge(Protocol):
         """Record a review. Computed again on a lost race, within a budget."""
         ...
 
-    def add_check(self, number: int, check: Check) -> PullRequest:
-        """Record a check."""
+    def add_check(self, number: int, check: Check, *, annotations: Sequence[Annotation] = ()) -> PullRequest:
+        """Record a check, with remarks on lines of the change where the forge can show them."""
         ...
 
     def add_comment(self, number: int, comment: Comment) -> PullRequest:

@@ -8,12 +8,13 @@ merge moves the base branch, deletes the workload's branch and closes the record
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gitops_mk.adapters.clone import Clone
 from gitops_mk.adapters.git import GitRepo
 from gitops_mk.errors import ConflictError, ForgeError, IntegrityError
+from gitops_mk.model.annotation import Annotation
 from gitops_mk.model.canonical import dumps_pretty
 from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PrState, PullRequest, Review
 from gitops_mk.model.finding import Finding
@@ -195,8 +196,8 @@ class LocalForge:
         """Record a review."""
         return self._append(number, lambda pr: {"reviews": (*pr.reviews, review)})
 
-    def add_check(self, number: int, check: Check) -> PullRequest:
-        """Record a check."""
+    def add_check(self, number: int, check: Check, *, annotations: Sequence[Annotation] = ()) -> PullRequest:
+        """Record a check; a record has no lines to remark on."""
         return self._append(number, lambda pr: {"checks": (*pr.checks, check)[-200:]})
 
     def add_comment(self, number: int, comment: Comment) -> PullRequest:

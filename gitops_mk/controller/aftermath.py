@@ -42,6 +42,9 @@ def finish_merge(place: Workplace, tools: Tools) -> str | None:
     if pr is None or pr.state is not PrState.MERGED or pr.merge_sha is None:
         place.intents.clear()
         return None
+    if forge.repo.resolve(pr.merge_sha) is None:
+        # Merged since the last fetch.
+        forge.refresh()
     wrong = _differs(place, intent, pr.merge_sha)
     if wrong:
         undone = _undo(place, pr, tools)

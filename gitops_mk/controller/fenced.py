@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gitops_mk.errors import ForgeError, MkError
+from gitops_mk.model.annotation import Annotation
 from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PullRequest, Review
 from gitops_mk.model.finding import Finding
 from gitops_mk.model.gate import KillReading
@@ -119,10 +120,10 @@ class FencedForge:
         self._fence()
         return self._forge.add_review(number, review)
 
-    def add_check(self, number: int, check: Check) -> PullRequest:
+    def add_check(self, number: int, check: Check, *, annotations: Sequence[Annotation] = ()) -> PullRequest:
         """Record a check."""
         self._fence()
-        return self._forge.add_check(number, check)
+        return self._forge.add_check(number, check, annotations=annotations)
 
     def add_comment(self, number: int, comment: Comment) -> PullRequest:
         """Record a comment."""

@@ -257,16 +257,24 @@ def settle(forge: Forge, author: Person) -> None:
 
 
 def _sweep(forge: Forge, prs: Sequence[PullRequest], base: str, author: Person) -> None:
-    """Delete branches that a run was killed before deleting: as their pull request left them, and with no open one on them."""
+    """Delete branches that a run left behind: with no open pull request on them, and nothing on them but what is ours and done.
+
+    Done is what a pull request of ours was merged or closed by us with, and a push onto a base that has moved on since: its pull
+    request was never opened, and would be rebuilt first.
+    """
     in_use = {pr.branch for pr in prs if pr.state is PrState.OPEN}
-    for pr in prs:
-        done = pr.state is PrState.MERGED or (pr.closed_by is not None and pr.closed_by.key == forge.identity.key)
-        ours = done and pr.branch not in in_use and pr.author.key == forge.identity.key
-        if not ours or pr.head_sha is None or forge.branch_tip(pr.branch) != pr.head_sha:
+    ours = {pr.branch: pr for pr in prs if pr.author.key == forge.identity.key and pr.branch not in in_use}
+    for branch, pr in ours.items():
+        tip = forge.branch_tip(branch)
+        if tip is None:
             continue
-        commits = forge.repo.log(pr.head_sha, first_parent=False, exclude=base, limit=50)
+        by_us = pr.closed_by is not None and pr.closed_by.key == forge.identity.key
+        done = pr.head_sha == tip and (pr.state is PrState.MERGED or by_us)
+        if not done and forge.repo.merge_base(base, tip) == base:
+            continue
+        commits = forge.repo.log(tip, first_parent=False, exclude=base, limit=50)
         if not foreign_commits(commits, author, forge.identity, pr.workload):
-            forge.push_branch(pr.branch, old=pr.head_sha, new=None)
+            forge.push_branch(branch, old=tip, new=None)
 
 
 def open_pr(forge: Forge, branch: str) -> PullRequest | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +14,8 @@ from gitops_mk.core.checks.registry import CLUSTER_STEPS, STEPS, verify
 from gitops_mk.core.ledger import since_rollout
 from gitops_mk.core.policy import BuiltIn, Policy, load_policy
 from gitops_mk.core.target import find_target
-from gitops_mk.errors import InputError, ManifestError
+from gitops_mk.errors import GitError, InputError, ManifestError
+from gitops_mk.model.annotation import Annotation
 from gitops_mk.model.change import VERIFY_CHECK, AppliedChange, Check, PullRequest
 from gitops_mk.model.cluster import ClusterWord
 from gitops_mk.model.gate import VerifyOutcome
@@ -195,7 +196,20 @@ def record_check(forge: Forge, pr: PullRequest, outcome: VerifyOutcome, *, clock
     newest = pr.newest_check(VERIFY_CHECK, outcome.head)
     if newest is not None and newest.model_copy(update={"at": check.at}) == check:
         return pr
-    return forge.add_check(pr.number, check)
+    return forge.add_check(pr.number, check, annotations=_remarks(forge.repo, outcome))
+
+
+def _remarks(repo: Repo, outcome: VerifyOutcome) -> Sequence[Annotation]:
+    """Where in the change the steps that said no found it."""
+    if outcome.ok or outcome.tree is None:
+        return ()
+    from gitops_mk.core.workflow import annotate
+
+    try:
+        return annotate(outcome, repo.diff(outcome.base, outcome.tree), repo.files(outcome.tree))
+    except GitError:
+        # A tree too large to read; the check says so without them.
+        return ()
 
 
 def verify_payload(outcome: VerifyOutcome) -> dict[str, object]:

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from gitops_mk.adapters.killswitch import GateKillSwitch
-from gitops_mk.controller.propose import Outcome
+from gitops_mk.controller.propose import Outcome, settle
 from gitops_mk.core.ledger import trailers
 from gitops_mk.errors import ConflictError, ForgeError
 from gitops_mk.model.change import TRAILER_DIGEST
 from gitops_mk.model.chord import Intent
 from tests.support.baton import Baton
 from tests.support.github_world import HubWorld, hub_world
+from tests.support.make import IDENTITY
 from tests.support.world import BRANCH
 
 SEEDS = int(os.environ.get("MODEKEEPER_SEEDS", "12"))
@@ -52,7 +53,10 @@ def controller(world: HubWorld, forge: Any, chord: Intent) -> None:
     """Plan, propose, verify, apply; a lost race ends the turn, and the next one starts from what stands then."""
     for _ in range(2):
         try:
-            if world.state(forge).applied:
+            state = world.state(forge)
+            # As every turn begins.
+            settle(forge, IDENTITY)
+            if state.applied:
                 return
             proposal = world.propose(forge, world.plan(forge, chord))
             if proposal.pr is None or proposal.outcome is Outcome.PAUSED:

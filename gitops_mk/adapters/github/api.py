@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from gitops_mk._version import __version__
+from gitops_mk.adapters.github import transport
+from gitops_mk.adapters.github.budget import GRAPHQL, PATIENCE_S, REST, Budget
+from gitops_mk.adapters.github.transport import MAX_ANSWER, PAGE, make_requester, refuse_optimised
 from gitops_mk.core.render.text import plain
-from gitops_mk.errors import ConfigError, ForgeError
+from gitops_mk.errors import ForgeError
 
 if TYPE_CHECKING:
     from github.Auth import Auth
@@ -24,18 +25,10 @@ if TYPE_CHECKING:
     from gitops_mk.adapters.github.auth import Credentials, Mint
     from gitops_mk.ports import Clock
 
-TIMEOUT_S: Final = 20
-PAGE: Final = 100
 # More than that in one listing is nobody's pull request.
 MAX_PAGES: Final = 100
-MAX_ANSWER: Final = 32 * 1024 * 1024
 # GitHub asks for a second between two writes.
 PACE_S: Final = 1.0
-# The part of the budget that only closing and merging may spend.
-RESERVE: Final = 0.1
-# What is waited for on the spot; longer is told, and taken up later.
-PATIENCE_S: Final = 90.0
-SECONDARY_WAIT_S: Final = 60.0
 TRIES: Final = 3
 _LIMITED = re.compile(r"rate limit|abuse detection", re.IGNORECASE)
 
@@ -52,59 +45,6 @@ class Unanswered(ForgeError):  # noqa: N818 - what became of the call
     """No answer came, or one that says nothing of what became of the call: it may have taken effect."""
 
 
-class Budget:
-    """What is left of the hourly limit, by the headers of the last answer, and until when to keep silent."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._silent_until = 0.0
-        self._strikes = 0
-        self.limit: int | None = None
-        self.remaining: int | None = None
-        self._resets_in = 0.0
-        self._read_at = 0.0
-
-    def admit(self, *, urgent: bool) -> None:
-        """Wait for what can be waited for. Raises ForgeError when it would take longer."""
-        wait = self._silent_until - self._clock.monotonic()
-        if wait > PATIENCE_S:
-            raise ForgeError(f"GitHub asks for {wait:.0f} s of silence", retryable=True)
-        if wait > 0:
-            self._clock.sleep(wait)
-        if self.limit is None or self.remaining is None or urgent:
-            return
-        left_s = self._resets_in - (self._clock.monotonic() - self._read_at)
-        if self.remaining <= self.limit * RESERVE and left_s > 0:
-            raise ForgeError(
-                f"{self.remaining} of {self.limit} calls are left for {left_s:.0f} s, kept for closing and merging",
-                retryable=True,
-            )
-
-    def learn(self, headers: Mapping[str, str], now_epoch: float) -> None:
-        """Take in an answer's headers; those that are no numbers say nothing."""
-        limit, left, reset = (_number(headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining", "reset"))
-        if limit is not None and left is not None and reset is not None:
-            self.limit, self.remaining = int(limit), int(left)
-            self._resets_in, self._read_at = max(0.0, reset - now_epoch), self._clock.monotonic()
-
-    def struck(self, headers: Mapping[str, str], now_epoch: float) -> float:
-        """How long to be silent after a "too fast", in seconds: `Retry-After`, else the reset, else a minute and more."""
-        self._strikes += 1
-        wait = _number(headers.get("retry-after"))
-        if wait is None and _number(headers.get("x-ratelimit-remaining")) == 0:
-            reset = _number(headers.get("x-ratelimit-reset"))
-            wait = reset - now_epoch + 1 if reset is not None else None
-        if wait is None or wait < 0:
-            wait = SECONDARY_WAIT_S * 2 ** (self._strikes - 1)
-        wait = min(wait, 3600.0)
-        self._silent_until = self._clock.monotonic() + wait
-        return wait
-
-    def well(self) -> None:
-        """A call went through."""
-        self._strikes = 0
-
-
 class Api:
     """One GitHub, spoken to as one account. Not for several threads at once: writes to it are serial anyway."""
 
@@ -118,7 +58,7 @@ class Api:
         self._last_write = float("-inf")
         self._requester: Requester | None = None
         self._signed_by: Auth | None = None
-        self._etags: dict[str, tuple[str, Any]] = {}
+        self._etags: dict[tuple[str, str], tuple[str, Any]] = {}
         self.budget = Budget(clock)
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -138,7 +78,7 @@ class Api:
 
     def poll(self, path: str, query: Mapping[str, Any]) -> tuple[bool, Any]:
         """Read what rarely changes: whether it did, and what it is. An unchanged answer (304) costs no budget."""
-        key = json.dumps([path, dict(query)], sort_keys=True)
+        key = path, json.dumps(dict(query), sort_keys=True)
         etag, known = self._etags.get(key, ("", None))
         status, data, headers = self._read_whole(path, query, {"If-None-Match": etag} if etag else {}, urgent=False)
         if status == 304:
@@ -147,9 +87,10 @@ class Api:
             self._etags[key] = (headers["etag"], data)
         return True, data
 
-    def forget(self) -> None:
-        """What was polled is asked for whole the next time."""
-        self._etags.clear()
+    def forget(self, path: str) -> None:
+        """What was polled there is asked for whole the next time."""
+        for key in [key for key in self._etags if key[0] == path]:
+            del self._etags[key]
 
     def pages(
         self, path: str, query: Mapping[str, Any] | None = None, *, of: str | None = None, urgent: bool = False
@@ -209,13 +150,13 @@ class Api:
             self._clock.sleep(wait)
 
     def _read(
-        self, path: str, query: Mapping[str, Any] | None, headers: dict[str, str], *, urgent: bool
+        self, path: str, query: Mapping[str, Any] | None, headers: Mapping[str, str], *, urgent: bool
     ) -> tuple[int, Any]:
         status, data, _ = self._read_whole(path, query, headers, urgent=urgent)
         return status, data
 
     def _read_whole(
-        self, path: str, query: Mapping[str, Any] | None, headers: dict[str, str], *, urgent: bool
+        self, path: str, query: Mapping[str, Any] | None, headers: Mapping[str, str], *, urgent: bool
     ) -> tuple[int, Any, Mapping[str, str]]:
         for attempt in range(TRIES):
             try:
@@ -232,14 +173,14 @@ class Api:
         path: str,
         query: Mapping[str, Any] | None,
         body: Mapping[str, Any] | None,
-        headers: dict[str, str],
+        headers: Mapping[str, str],
         *,
         urgent: bool,
     ) -> tuple[int, Any, Mapping[str, str]]:
         """One call, and again only where GitHub did not look at it: a token that ran out, or "too fast"."""
         renewed = False
         for _ in range(TRIES):
-            self.budget.admit(urgent=urgent)
+            self.budget.admit(urgent=urgent, resource=GRAPHQL if path == self._graphql_url else REST)
             status, got, text = self._once(verb, path, query, body, headers)
             now = self._clock.now().timestamp()
             self.budget.learn(got, now)
@@ -263,7 +204,7 @@ class Api:
         where = f"{verb} {path.partition('?')[0]}"
         try:
             data = json.loads(text) if text else None
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise Unanswered(f"GitHub's answer to {where} is no JSON ({status})", retryable=True) from exc
         if status >= 500:
             raise Unanswered(f"GitHub could not answer {where}: {status}", retryable=True)
@@ -283,80 +224,62 @@ class Api:
         path: str,
         query: Mapping[str, Any] | None,
         body: Mapping[str, Any] | None,
-        headers: dict[str, str],
+        headers: Mapping[str, str],
     ) -> tuple[int, Mapping[str, str], str]:
-        import requests
-
-        self.calls[verb if verb != "POST" or "graphql" not in path else "GraphQL"] += 1
-        try:
-            status, got, text = self._connection().requestJson(
-                verb, path, parameters=dict(query) if query else None, headers=dict(headers), input=body
-            )
-        except (requests.RequestException, OSError) as exc:
-            raise Unanswered(f"GitHub can't be reached: {type(exc).__name__}", retryable=True) from exc
-        except (RuntimeError, AssertionError) as exc:
-            # PyGithub's words for a redirect that leaves the server.
-            raise ForgeError(f"GitHub's answer points elsewhere: {plain(str(exc), most=200)}") from exc
-        if len(text) > MAX_ANSWER:
-            raise ForgeError(f"GitHub's answer to {verb} {path} has {len(text)} characters, more than {MAX_ANSWER}")
-        return status, got, text
+        self.calls[verb if path != self._graphql_url else "GraphQL"] += 1
+        return _asked(self._connection(), verb, path, query, headers, body)
 
     def _connection(self) -> Requester:
         auth = self.credentials.auth()
-        if self._requester is None:
-            self._requester = make_requester(self.url, auth)
-        elif auth is not self._signed_by:
-            self._requester = self._requester.withAuth(auth)
-        self._signed_by = auth
+        if self._requester is None or auth is not self._signed_by:
+            if self._requester is not None:
+                self._requester.close()
+            self._requester, self._signed_by = make_requester(self.url, auth), auth
         return self._requester
-
-
-def make_requester(url: str, auth: Auth | None) -> Requester:
-    """PyGithub's own connection, without its retries and its pauses: ours are in `Api`."""
-    from github.Requester import Requester
-
-    return Requester(
-        auth=auth,
-        base_url=url,
-        timeout=TIMEOUT_S,
-        user_agent=f"modekeeper-gitops/{__version__}",
-        per_page=PAGE,
-        verify=True,
-        retry=None,
-        pool_size=None,
-        seconds_between_requests=None,
-        seconds_between_writes=None,
-    )
 
 
 def minter(url: str) -> Mint:
     """How an App asks for its tokens: `auth.Mint`."""
 
     def ask(auth: Auth, verb: str, path: str, body: Mapping[str, Any] | None) -> Any:
-        import requests
-
         refuse_optimised()
+        requester = make_requester(url, auth)
         try:
-            status, _, text = make_requester(url, auth).requestJson(verb, path, input=body)
-        except (requests.RequestException, OSError) as exc:
-            raise Unanswered(f"GitHub can't be reached: {type(exc).__name__}", retryable=True) from exc
+            status, headers, text = _asked(requester, verb, path, None, {}, body)
+        finally:
+            requester.close()
+        if status >= 500:
+            raise Unanswered(f"GitHub could not answer {verb} {path}: {status}", retryable=True)
         try:
             data = json.loads(text)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise Unanswered(f"GitHub's answer to {verb} {path} is no JSON ({status})", retryable=True) from exc
         if status >= 300:
             hint = "check the App's number and key, and that it is installed on the repository"
-            said = plain(_said(data), most=300)
-            raise Refused(f"GitHub answered {status} to the App's {verb} {path}: {said}", status=status, hint=hint)
+            said = f"GitHub answered {status} to the App's {verb} {path}: {plain(_said(data), most=300)}"
+            raise Refused(said, status=status, hint=hint, retryable=_too_fast(status, headers, text))
         return data
 
     return ask
 
 
-def refuse_optimised() -> None:
-    """Raises ConfigError under `python -O`, which takes out PyGithub's checks of where a token is sent."""
-    if sys.flags.optimize:
-        raise ConfigError("python -O takes out safety checks of the GitHub client", hint="run without -O")
+def _asked(
+    requester: Requester,
+    verb: str,
+    path: str,
+    query: Mapping[str, Any] | None,
+    headers: Mapping[str, str],
+    body: Mapping[str, Any] | None,
+) -> tuple[int, Mapping[str, str], str]:
+    """One request. Raises Unanswered, and ForgeError for an answer that is not taken."""
+    try:
+        return transport.ask(requester, verb, path, query, headers, body)
+    except transport.NoAnswer as exc:
+        raise Unanswered(f"GitHub can't be reached: {exc}", retryable=True) from exc
+    except transport.Elsewhere as exc:
+        raise ForgeError(f"GitHub's answer points elsewhere: {plain(str(exc), most=200)}") from exc
+    except transport.TooLarge as exc:
+        raise ForgeError(f"GitHub's answer to {verb} {path} has more than {MAX_ANSWER} bytes") from exc
 
 
 def _too_fast(status: int, headers: Mapping[str, str], text: str) -> bool:
@@ -377,11 +300,3 @@ def _said(data: Any) -> str:
         else ""
     )
     return f"{data.get('message', '')} {more}".strip() or "nothing"
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text) if text is not None else None
-    except ValueError:
-        return None
-    return value if value is not None and abs(value) < 1e12 else None

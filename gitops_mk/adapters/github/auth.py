@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from github.Auth import AppAuth, Auth, Token
+from jwt import PyJWTError
 
 from gitops_mk.adapters.git import HTTP_VARIABLE, TOKEN_VARIABLE
-from gitops_mk.errors import ConfigError
+from gitops_mk.adapters.github.wire import Bag, moment
+from gitops_mk.errors import ConfigError, ForgeError
+from gitops_mk.model.times import parse_time
 
 APP_ID: Final = "MODEKEEPER_GITHUB_APP_ID"
 APP_KEY_PATH: Final = "MODEKEEPER_GITHUB_APP_KEY_PATH"
@@ -151,22 +155,24 @@ class AppCredentials(Credentials):
         return self._ask("GET", "/app", None)
 
     def _minted(self) -> tuple[Token, datetime]:
-        installed = self._ask("GET", f"/repos/{self._address.name}/installation", None)
-        has = installed.get("permissions") or {}
+        installed = Bag(self._ask("GET", f"/repos/{self._address.name}/installation", None), "installation")
+        has = installed.bag("permissions").raw if installed.has("permissions") else {}
         asked = {
             name: min(level, str(has[name]), key=lambda one: _RANK.get(one, 0))
             for name, level in PERMISSIONS.items()
             if name in has
         }
         body = {"repositories": [self._address.name.partition("/")[2]], "permissions": asked}
-        made = self._ask("POST", f"/app/installations/{int(installed['id'])}/access_tokens", body)
-        expires = datetime.fromisoformat(str(made["expires_at"]).replace("Z", "+00:00"))
-        return Token(str(made["token"])), expires
+        made = Bag(self._ask("POST", f"/app/installations/{installed.number('id')}/access_tokens", body), "token")
+        token = made.text("token")
+        if not _is_token(token):
+            raise ForgeError("GitHub's answer has a token that is none")
+        return Token(token), parse_time(moment(made.text("expires_at")))
 
     def _ask(self, verb: str, path: str, body: Mapping[str, Any] | None) -> Any:
         try:
             return self._mint(self._signer, verb, path, body)
-        except (ValueError, TypeError, KeyError) as exc:
+        except (ValueError, TypeError, AttributeError, PyJWTError, UnsupportedAlgorithm) as exc:
             # What is wrong with a key is said without a word of it.
             raise ConfigError(f"the key in {APP_KEY_PATH} signs nothing: {type(exc).__name__}") from exc
 
@@ -181,10 +187,14 @@ def find_credentials(address: Address, *, mint: Mint, now: Callable[[], datetime
         return AppCredentials(app, _key(Path(key_path)), address, mint=mint, now=now)
     token = os.environ.get(API_TOKEN, "").strip() or os.environ.get(TOKEN_VARIABLE, "").strip()
     if token:
-        if not token.isascii() or not token.isprintable() or " " in token:
+        if not _is_token(token):
             raise ConfigError(f"{API_TOKEN} holds what no token has in it: a space, a control character or another")
         return TokenCredentials(token)
     return None
+
+
+def _is_token(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 def _key(path: Path) -> str:

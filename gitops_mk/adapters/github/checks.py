@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from gitops_mk.adapters.github.api import Api, Unanswered
 from gitops_mk.adapters.github.wire import Bag, head_check, moment, own_check, pack, status_check
 from gitops_mk.core.render.text import plain
 from gitops_mk.errors import ForgeError
+from gitops_mk.model.annotation import Annotation
 from gitops_mk.model.change import GATE_CHECK, VERIFY_CHECK, Check, Person
 from gitops_mk.model.standing import HeadCheck
 
 OURS: Final = (VERIFY_CHECK, GATE_CHECK)
 MAX_DESCRIPTION: Final = 140
 MAX_SUMMARY: Final = 60_000
+# As many annotations as one call may carry.
+BATCH: Final = 50
 
 
 def on_head(api: Api, path: str, sha: str, *, statuses: bool) -> tuple[HeadCheck, ...]:
@@ -34,24 +37,57 @@ def ours(api: Api, path: str, sha: str, identity: Person) -> tuple[Check, ...]:
     return tuple(check for _, check in sorted(found, key=lambda one: one[0]) if check is not None)
 
 
-def write(api: Api, path: str, check: Check, app: str | None) -> None:
-    """Write one. An answer that was lost is made up for by looking; a second one of the same kind does no harm."""
+def write(api: Api, path: str, check: Check, identity: Person, annotations: Sequence[Annotation] = ()) -> None:
+    """Write one, once: after an answer that was lost it is looked up, and written again only where it is not there.
+
+    Annotations are a check run's alone; they go in batches, as many as GitHub takes in one call.
+    """
     try:
-        _write(api, path, check, app)
+        run = _write(api, path, check, annotations[:BATCH])
     except Unanswered:
-        _write(api, path, check, app)
+        there = next((c for c in reversed(ours(api, path, check.commit, identity)) if c.name == check.name), None)
+        if there is not None and _says(there, check):
+            return
+        run = _write(api, path, check, annotations[:BATCH])
+    for start in range(BATCH, len(annotations) if run is not None else 0, BATCH):
+        output = {**_output(check), "annotations": [_remark(one) for one in annotations[start : start + BATCH]]}
+        api.send("PATCH", f"{path}/check-runs/{run}", {"output": output})
 
 
-def _write(api: Api, path: str, check: Check, app: str | None) -> None:
-    if app is None:
-        room = MAX_DESCRIPTION - len(pack(check)) - 1
-        body = {
-            "state": check.conclusion,
-            "context": check.name,
-            "description": f"{plain(check.summary, most=max(room, 4))} {pack(check)}",
-        }
+def tells(api: Api, known: Sequence[Check], check: Check) -> bool:
+    """True where the newest status of that name says all that this one would: GitHub takes a thousand of one name."""
+    newest = next((c for c in reversed(known) if (c.name, c.commit) == (check.name, check.commit)), None)
+    if api.credentials.app is not None or newest is None or not _says(newest, check):
+        return False
+    return newest.summary in (plain(check.summary, most=500), _short(check))
+
+
+def _says(one: Check, other: Check) -> bool:
+    bound = ("name", "commit", "base", "tree", "plan_digest", "conclusion")
+    return all(getattr(one, field) == getattr(other, field) for field in bound)
+
+
+def _short(check: Check) -> str:
+    return plain(check.summary, most=max(MAX_DESCRIPTION - len(pack(check)) - 1, 4))
+
+
+def _output(check: Check) -> dict[str, Any]:
+    return {"title": plain(check.summary, most=120) or check.conclusion, "summary": check.summary[:MAX_SUMMARY]}
+
+
+def _remark(one: Annotation) -> dict[str, Any]:
+    return {
+        "path": one.path, "start_line": one.line, "end_line": one.line, "annotation_level": one.level,
+        "title": plain(one.title, most=255), "message": plain(one.message, most=4000) or one.title,
+    }  # fmt: skip
+
+
+def _write(api: Api, path: str, check: Check, annotations: Sequence[Annotation]) -> int | None:
+    """Gives the check run's number; None for a status."""
+    if api.credentials.app is None:
+        body = {"state": check.conclusion, "context": check.name, "description": f"{_short(check)} {pack(check)}"}
         api.send("POST", f"{path}/statuses/{check.commit}", body)
-        return
+        return None
     run = {
         "name": check.name,
         "head_sha": check.commit,
@@ -59,9 +95,9 @@ def _write(api: Api, path: str, check: Check, app: str | None) -> None:
         "conclusion": check.conclusion,
         "completed_at": check.at,
         "external_id": pack(check),
-        "output": {"title": plain(check.summary, most=120) or check.conclusion, "summary": check.summary[:MAX_SUMMARY]},
+        "output": {**_output(check), **({"annotations": [_remark(one) for one in annotations]} if annotations else {})},
     }
-    api.send("POST", f"{path}/check-runs", run)
+    return Bag(api.send("POST", f"{path}/check-runs", run), "check run").number("id")
 
 
 def _from_run(run: Bag, app: str) -> Check | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from gitops_mk.adapters.github.api import Api, Refused
 from gitops_mk.adapters.github.rules import branch_rules
@@ -25,7 +26,7 @@ def bypasses(api: Api, repo: str, branch: str, identity: Person) -> tuple[str, .
         if whole.maybe("current_user_can_bypass") not in (None, "never"):
             found.append(f"ruleset {whole.text('name')!r} lets {identity.name} bypass it")
     try:
-        data = api.find(f"/repos/{repo}/branches/{branch}/protection")
+        data = api.find(f"/repos/{repo}/branches/{quote(branch, safe='')}/protection")
     except Refused as exc:
         if exc.status != 403:
             raise

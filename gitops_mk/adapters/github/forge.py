@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from gitops_mk.adapters.clone import PREFIX, own_refspecs
-from gitops_mk.adapters.github import checks, examine, rules
+from gitops_mk.adapters.clone import own_refspecs
+from gitops_mk.adapters.github import checks, examine, labels, merging, rules
 from gitops_mk.adapters.github.api import Api, Refused, Unanswered
 from gitops_mk.adapters.github.listing import Listing
-from gitops_mk.adapters.github.record import Record, record_of, split, with_record
-from gitops_mk.adapters.github.wire import Bag, moment, person, review
-from gitops_mk.core.ledger import applied_change
-from gitops_mk.core.render.text import plain
+from gitops_mk.adapters.github.pulls import Pulls, labels_of, state_of
+from gitops_mk.adapters.github.record import record_of, with_record
+from gitops_mk.adapters.github.signing import sign
+from gitops_mk.adapters.github.wire import Bag, person, review
 from gitops_mk.errors import ConfigError, ConflictError, ForgeError, InputError, IntegrityError
+from gitops_mk.model.annotation import Annotation
 from gitops_mk.model.change import (
     GATE_CHECK,
     LABEL_KILL_SWITCH,
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 # How often GitHub is asked again while it works out whether a pull request can be merged.
 MERGEABLE_TRIES: Final = 5
+AUTOCLOSED: Final = " - autoclosed"
 WRITERS: Final = frozenset({"admin", "write"})
 READY = "mutation($id:ID!){markPullRequestReadyForReview(input:{pullRequestId:$id}){pullRequest{isDraft}}}"
 DRAFT = "mutation($id:ID!){convertPullRequestToDraft(input:{pullRequestId:$id}){pullRequest{isDraft}}}"
-COMMIT = "mutation($input:CreateCommitOnBranchInput!){createCommitOnBranch(input:$input){commit{oid}}}"
 DECISION = "query($o:String!,$n:String!,$p:Int!){repository(owner:$o,name:$n){pullRequest(number:$p){reviewDecision}}}"
 
 
@@ -76,7 +76,7 @@ class GitHubForge:
         self._reviews: dict[int, tuple[Review, ...]] = {}
         self._checks: dict[int, tuple[Check, ...]] = {}
         self._fresh: dict[int, Bag] = {}
-        self._models: dict[int, tuple[Bag, tuple[object, ...], PullRequest | None]] = {}
+        self._pulls = Pulls(clone, self._repo_id, self._identity, settings.labels)
         self._listed = False
         clone.refspecs = own_refspecs(base_branch)
 
@@ -127,6 +127,11 @@ class GitHubForge:
     def api(self) -> Api:
         """What it is spoken to by."""
         return self._api
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is."""
+        return self._clock
 
     @property
     def name(self) -> str:
@@ -183,44 +188,14 @@ class GitHubForge:
         """
         if not self._settings.signed_commits:
             return commit
-        staging = f"{PREFIX}staging/{commit[:16]}"
-        self.push_branch(staging, old=self._clone.tip(staging), new=base)
-        title, _, text = message.partition("\n")
-        asked = {
-            "branch": {"repositoryNameWithOwner": self._name, "branchName": staging},
-            "expectedHeadOid": base,
-            "message": {"headline": title, "body": text.strip()},
-            "fileChanges": {
-                "additions": [
-                    {"path": path, "contents": base64.b64encode(data).decode()}
-                    for path, data in files.items()
-                    if data is not None
-                ],
-                "deletions": [{"path": path} for path, data in files.items() if data is None],
-            },
-        }
-        try:
-            self._api.graphql(COMMIT, {"input": asked}, write=True)
-        finally:
-            # Whatever came of it stands on the branch, or nothing does.
-            self._clone.refresh()
-            made = self._clone.tip(staging)
-            if made is not None:
-                self.push_branch(staging, old=made, new=None)
-        if made is None or made == base:
-            raise ForgeError("GitHub made no commit", retryable=True)
-        found, wanted = self.repo.commit(made), self.repo.commit(commit)
-        if found.tree != wanted.tree or found.parents != (base,):
-            raise IntegrityError(f"GitHub's commit {made[:12]} is not the change it was asked for")
-        return made
+        return sign(self._api, self._clone, self._name, commit, base=base, files=files, message=message)
 
     # -- pull requests: reading --------------------------------------------------------------------------------------
 
     def list_prs(self, *, open_only: bool = False) -> tuple[PullRequest, ...]:
         """All pull requests from branches of ours, by number."""
-        found = (
-            self._model(pull) for pull in self._listed_once().all() if not open_only or pull.text("state") == "open"
-        )
+        listed = self._listed_once().all()
+        found = (self._model(pull) for pull in listed if not open_only or state_of(pull) is PrState.OPEN)
         return tuple(pr for pr in found if pr is not None)
 
     def get_pr(self, number: int) -> PullRequest | None:
@@ -243,7 +218,7 @@ class GitHubForge:
         self._listing.learn(pull)
         self._fresh[number] = pull
         head = pull.bag("head").text("sha")
-        is_open = pull.text("state") == "open"
+        is_open = state_of(pull) is PrState.OPEN
         self._reviews[number] = self._read_reviews(number, head) if is_open else ()
         self._checks[number] = checks.ours(self._api, self._path, head, self._identity)
         return self._model(pull, head=head if is_open else None)
@@ -252,7 +227,7 @@ class GitHubForge:
         """How it stands by GitHub's own rules. Reads again until GitHub knows whether it can be merged."""
         pull = self._fresh.pop(pr.number, None) or self._read(pr.number)
         for attempt in range(MERGEABLE_TRIES):
-            if pull.raw.get("mergeable") is not None:
+            if pull.has("mergeable"):
                 break
             self._clock.sleep(0.5 * (attempt + 1))
             pull = self._read(pr.number)
@@ -263,13 +238,13 @@ class GitHubForge:
             # A status is given by no App: it counts where the rules name none.
             anybody = any(check.app is None for check in found.required_checks)
             runs = checks.on_head(self._api, self._path, head.text("sha"), statuses=anybody)
-        mergeable = pull.raw.get("mergeable")
+        mergeable = pull.whether("mergeable")
         if pull.maybe("mergeable_state") == "behind" and found.up_to_date:
             unread = unread or f"the branch is behind {self._base_branch}, whose rules want it up to date"
         return Standing(
             bypasses=self.bypasses() if self._settings.strict else (),
-            same_repository=self._is_home(head) and self._is_home(pull.bag("base")),
-            mergeable=mergeable if isinstance(mergeable, bool) and head.text("sha") == pr.head_sha else None,
+            same_repository=self._pulls.is_home(head) and self._pulls.is_home(pull.bag("base")),
+            mergeable=mergeable if head.text("sha") == pr.head_sha else None,
             auto_merge=pull.has("auto_merge"),
             rules=found,
             checks=runs,
@@ -291,12 +266,17 @@ class GitHubForge:
 
     def stopped(self) -> KillReading:
         """Any pull request with the label, open or not: a person takes it off when all is well again."""
-        labelled = [p.number("number") for p in self._listed_once().all() if LABEL_KILL_SWITCH in _labels(p)]
+        labelled = [p.number("number") for p in self._listed_once().all() if LABEL_KILL_SWITCH in labels_of(p)]
         detail = f"label {LABEL_KILL_SWITCH} on #{labelled[0]}" if labelled else "clear"
         return KillReading(source="forge", configured=True, active=bool(labelled), detail=detail)
 
     def _read(self, number: int) -> Bag:
         return Bag(self._api.get(f"{self._path}/pulls/{number}", urgent=True), "pull request")
+
+    def _learned(self, number: int) -> Bag:
+        pull = self._read(number)
+        self._listing.learn(pull)
+        return pull
 
     def _read_reviews(self, number: int, head: str) -> tuple[Review, ...]:
         rows = self._api.pages(f"{self._path}/pulls/{number}/reviews", urgent=True)
@@ -323,70 +303,9 @@ class GitHubForge:
         data = Bag(self._api.graphql(DECISION, {"o": owner, "n": name, "p": number}, urgent=True), "answer")
         return data.bag("repository").bag("pullRequest").maybe("reviewDecision") == "APPROVED"
 
-    def _is_home(self, end: Bag) -> bool:
-        return end.has("repo") and end.bag("repo").number("id") == self._repo_id
-
     def _model(self, pull: Bag, *, head: str | None = None) -> PullRequest | None:
-        """A pull request as ours; None for one from another branch than ours, or another repository's."""
         number = pull.number("number")
-        tip = self._clone.tip(pull.bag("head").text("ref"))
-        given = (pull, tip, head, self._reviews.get(number, ()), self._checks.get(number, ()))
-        known = self._models.get(number)
-        # A listing of hundreds is gone through again and again within a turn.
-        if known is None or known[0] is not pull or known[1] != given[1:]:
-            known = self._models[number] = (pull, given[1:], self._read_model(pull, head))
-        return known[2]
-
-    def _read_model(self, pull: Bag, head: str | None) -> PullRequest | None:
-        end, number = pull.bag("head"), pull.number("number")
-        branch = end.text("ref")
-        if not branch.startswith(PREFIX) or not self._is_home(end):
-            return None
-        text, record = split(pull.maybe("body") or "")
-        is_open = pull.text("state") == "open"
-        record = record or self._from_commit(branch if is_open else None)
-        if record is None:
-            return None
-        author = person(pull.raw.get("user"))
-        state = PrState.OPEN if is_open else PrState.MERGED if pull.has("merged_at") else PrState.CLOSED
-        if is_open:
-            head = head or self._clone.tip(branch) or end.text("sha")
-        checks_ = (*self._checks.get(number, ()), *record.rollouts)
-        return PullRequest(
-            number=number,
-            title=plain(pull.text("title"), most=500),
-            body=text,
-            state=state,
-            draft=pull.flag("draft"),
-            base=pull.bag("base").text("ref"),
-            branch=branch,
-            head_sha=head if is_open else end.text("sha"),
-            author=author,
-            workload=record.workload,
-            chord=record.chord,
-            plan_digest=record.plan_digest,
-            labels=_labels(pull),
-            reviews=self._reviews.get(number, ()),
-            checks=checks_,
-            created_at=moment(pull.text("created_at")),
-            updated_at=moment(pull.text("updated_at")),
-            closed_by=_closed_by(state, self._identity if record.ours else None),
-            close_reason=record.close_reason,
-            merge_sha=pull.maybe("merge_commit_sha") if state is PrState.MERGED else None,
-            rollback_of=record.rollback_of,
-            held_until=record.held_until,
-            changes=record.changes,
-        )
-
-    def _from_commit(self, branch: str | None) -> Record | None:
-        """What a spoiled text was about, by the trailers of the branch's commit."""
-        tip = self._clone.tip(branch) if branch is not None else None
-        change = applied_change(self.repo.commit(tip)) if tip is not None else None
-        if change is None:
-            return None
-        return Record(
-            workload=change.workload, chord=change.chord, plan_digest=change.plan_digest, changes=change.changes
-        )
+        return self._pulls.read(pull, self._reviews.get(number, ()), self._checks.get(number, ()), head=head)
 
     # -- pull requests: writing --------------------------------------------------------------------------------------
 
@@ -400,8 +319,8 @@ class GitHubForge:
         self._listing.learn(made)
         number = made.number("number")
         if person(made.raw.get("user")).key == self._identity.key:
-            self._ensure_labels(made, pr.labels)
-            self._ask_reviewers(made)
+            self._listing.learn(labels.put_on(self._api, self._path, made, pr.labels))
+            labels.ask_reviewers(self._api, self._path, made, self._settings)
         found_pr = self.get_pr(number)
         if found_pr is None:
             raise ForgeError(f"#{number} was opened, and is not what was asked for")
@@ -434,12 +353,12 @@ class GitHubForge:
             self._api.graphql(DRAFT if after.draft else READY, {"id": pull.text("node_id")}, write=True)
         # Those that people put on or took off meanwhile stay as they are.
         for label in sorted(set(before.labels) - set(after.labels)):
-            self._drop_label(number, label)
-        self._ensure_labels(pull, tuple(label for label in after.labels if label not in before.labels))
+            labels.take_off(self._api, self._path, number, label)
+        labels.put_on(self._api, self._path, pull, tuple(one for one in after.labels if one not in before.labels))
         for comment in after.comments[len(before.comments) :]:
             self.add_comment(number, comment)
         if after.labels != before.labels or after.draft != now.draft:
-            self._listing.learn(self._read(number))
+            self._learned(number)
         found = self.get_pr(number)
         if found is None:
             raise ForgeError(f"#{number} can't be read any more")
@@ -481,15 +400,16 @@ class GitHubForge:
         """Reviews are given on GitHub itself, by people. Raises InputError."""
         raise InputError(f"#{number} is reviewed on GitHub", hint="open the pull request there and approve it")
 
-    def add_check(self, number: int, check: Check) -> PullRequest:
+    def add_check(self, number: int, check: Check, *, annotations: Sequence[Annotation] = ()) -> PullRequest:
         """Record a check: a check run of the App's, or a commit status; what came of the rollout stands in the text."""
         pr = self.get_pr(number)
         if pr is None:
             raise ForgeError(f"there is no pull request #{number}", hint="`mk pr list` shows those there are")
         if check.name not in (VERIFY_CHECK, GATE_CHECK):
             return self.update_pr(pr, pr.model_copy(update={"checks": (*pr.checks, check)}))
-        checks.write(self._api, self._path, check, self._api.credentials.app)
-        self._checks[number] = (*self._checks.get(number, ()), check)[-20:]
+        if not checks.tells(self._api, self._checks.get(number, ()), check):
+            checks.write(self._api, self._path, check, self._identity, annotations)
+            self._checks[number] = (*self._checks.get(number, ()), check)[-20:]
         return self.get_pr(number) or pr
 
     def add_comment(self, number: int, comment: Comment) -> PullRequest:
@@ -509,53 +429,22 @@ class GitHubForge:
         )
         if not isinstance(answer, list):
             raise ForgeError(f"#{number} could not be labelled")
-        self._listing.learn(self._read(number))
+        self._learned(number)
         self._api.send("POST", f"{self._path}/issues/{number}/comments", {"body": why}, urgent=True)
 
     def merge(self, permit: Permit, *, message: str) -> str:
         """Merge exactly the head that the permit names, and delete the branch; gives the merge commit.
 
-        GitHub holds the head (`sha`); that the base was the one verified is seen from the merge itself, afterwards.
+        GitHub holds the head; that the base was the one verified is seen from the merge itself, afterwards.
         """
-        permit.spend(self._clock.monotonic())
-        title, _, text = message.partition("\n")
-        body = {
-            "sha": permit.head_sha,
-            "merge_method": self._settings.merge_method,
-            "commit_title": f"{title} (#{permit.pr})",
-            "commit_message": text.strip(),
-        }
-        try:
-            answer = self._api.send("PUT", f"{self._path}/pulls/{permit.pr}/merge", body, urgent=True)
-            sha = Bag(answer, "merge").text("sha")
-        except (Refused, Unanswered) as exc:
-            sha = self._read_back(permit, exc)
+        sha = merging.send_merge(
+            self._api, self._path, permit, message=message, base_branch=self._base_branch, settings=self._settings,
+            clock=self._clock, read=self._learned,
+        )  # fmt: skip
         self._clone.refresh()
-        self._listing.learn(self._read(permit.pr))
+        self._learned(permit.pr)
         self._delete_merged(permit)
         return sha
-
-    def _read_back(self, permit: Permit, exc: Refused | Unanswered) -> str:
-        """What came of a merge that GitHub refused, or did not answer. Gives its commit; raises for what merged nothing."""
-        for attempt in range(3):
-            pull = self._read(permit.pr)
-            self._listing.learn(pull)
-            if pull.has("merged_at") and pull.bag("head").text("sha") == permit.head_sha:
-                return pull.text("merge_commit_sha")
-            if isinstance(exc, Refused):
-                break
-            self._clock.sleep(0.5 * (attempt + 1))
-        if pull.bag("head").text("sha") != permit.head_sha:
-            raise ConflictError(f"#{permit.pr} moved since the gate", ref=f"refs/heads/{pull.bag('head').text('ref')}")
-        if isinstance(exc, Unanswered):
-            raise exc
-        if exc.status == 409:
-            raise ConflictError(exc.message, ref=f"refs/heads/{pull.bag('head').text('ref')}") from exc
-        if exc.status == 405 and "base branch was modified" in exc.message.lower():
-            raise ConflictError(exc.message, ref=f"refs/heads/{self._base_branch}") from exc
-        if exc.status in (405, 422):
-            raise ConflictError(exc.message, ref=f"pull/{permit.pr}") from exc
-        raise exc
 
     def _delete_merged(self, permit: Permit) -> None:
         """The branch of what was merged; a repository may delete it by itself, and somebody may have used it again."""
@@ -572,62 +461,17 @@ class GitHubForge:
         """Merged chords by the trailers on the base branch, oldest first."""
         return self.repo.applied(self.base_tip(), workload, since=since)
 
-    # -- labels and reviewers ----------------------------------------------------------------------------------------
-
     def _open_on(self, branch: str) -> Bag | None:
         owner = self._name.partition("/")[0]
-        rows = self._api.get(
-            f"{self._path}/pulls", {"head": f"{owner}:{branch}", "state": "open", "base": self._base_branch}
+        query = {"head": f"{owner}:{branch}", "state": "open", "base": self._base_branch}
+        found = [Bag(row, "pull request") for row in self._api.pages(f"{self._path}/pulls", query)]
+        return next(
+            (p for p in found if p.bag("head").text("ref") == branch and self._pulls.is_home(p.bag("head"))), None
         )
-        pulls = [Bag(row, "pull request") for row in rows if isinstance(rows, list)]
-        return next((p for p in pulls if p.bag("head").text("ref") == branch and self._is_home(p.bag("head"))), None)
-
-    def _ensure_labels(self, pull: Bag, labels: tuple[str, ...]) -> None:
-        missing = [label for label in labels if label not in _labels(pull)]
-        if missing:
-            answer = self._api.send("POST", f"{self._path}/issues/{pull.number('number')}/labels", {"labels": missing})
-            if isinstance(answer, list):
-                self._listing.learn(Bag({**pull.raw, "labels": answer}, "pull request"))
 
     def ensure_label(self, label: str) -> None:
         """Make a label where the repository has none of that name."""
-        if self._api.find(f"{self._path}/labels/{quote(label, safe='')}", urgent=True) is None:
-            try:
-                self._api.send("POST", f"{self._path}/labels", {"name": label, "color": "b60205"}, urgent=True)
-            except Refused as exc:
-                if exc.status != 422:
-                    raise
-
-    def _drop_label(self, number: int, label: str) -> None:
-        try:
-            self._api.send("DELETE", f"{self._path}/issues/{number}/labels/{quote(label, safe='')}")
-        except Refused as exc:
-            if exc.status != 404:
-                raise
-
-    def _ask_reviewers(self, pull: Bag) -> None:
-        """Those the configuration names; a name that GitHub does not take must not cost the pull request."""
-        wanted = {"reviewers": self._settings.reviewers, "team_reviewers": self._settings.team_reviewers}
-        body = {key: list(names) for key, names in wanted.items() if names}
-        if body and not pull.rows("requested_reviewers") and not pull.rows("requested_teams"):
-            try:
-                self._api.send("POST", f"{self._path}/pulls/{pull.number('number')}/requested_reviewers", body)
-            except Refused as exc:
-                if exc.status not in (403, 404, 422):
-                    raise
-
-
-AUTOCLOSED: Final = " - autoclosed"
-
-
-def _labels(pull: Bag) -> tuple[str, ...]:
-    return tuple(Bag(row, "label").text("name") for row in pull.rows("labels"))
-
-
-def _closed_by(state: PrState, us: Person | None) -> Person | None:
-    if state is not PrState.CLOSED:
-        return None
-    return us or Person(name="a person on GitHub", email="noreply@github.com")
+        labels.make(self._api, self._path, label)
 
 
 def _strip(pr: PullRequest) -> PullRequest:

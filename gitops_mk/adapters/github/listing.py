@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from gitops_mk.adapters.github.api import MAX_PAGES, PAGE, Api
+from gitops_mk.adapters.github.api import MAX_PAGES, Api
+from gitops_mk.adapters.github.transport import PAGE
 from gitops_mk.adapters.github.wire import Bag, moment
 from gitops_mk.errors import ForgeError
+from gitops_mk.model.change import LABEL_KILL_SWITCH
 from gitops_mk.model.times import format_time
 
 
@@ -20,7 +22,8 @@ class Listing:
 
     def __init__(self, api: Api, repo: str, *, history_days: int) -> None:
         self._api = api
-        self._path = f"/repos/{repo}/pulls"
+        self._repo = f"/repos/{repo}"
+        self._path = f"{self._repo}/pulls"
         self._history = timedelta(days=history_days)
         self._seen_to: str | None = None
         self._pulls: dict[int, Bag] = {}
@@ -37,8 +40,9 @@ class Listing:
             if self._seen_to is None:
                 for data in self._api.pages(self._path, {"state": "open"}):
                     self.learn(Bag(data, "pull request"))
+                self._learn_stops()
         except ForgeError:
-            self._api.forget()
+            self._api.forget(self._path)
             raise
         self._seen_to = newest or until
 
@@ -56,6 +60,14 @@ class Listing:
     def get(self, number: int) -> Bag | None:
         """One of them."""
         return self._pulls.get(number)
+
+    def _learn_stops(self) -> None:
+        """Those with the kill switch's label, however long ago anything happened to them: it holds until it is taken off."""
+        labelled = self._api.pages(f"{self._repo}/issues", {"labels": LABEL_KILL_SWITCH, "state": "all"})
+        for data in labelled:
+            issue = Bag(data, "issue")
+            if issue.has("pull_request") and issue.number("number") not in self._pulls:
+                self.learn(Bag(self._api.get(f"{self._path}/{issue.number('number')}"), "pull request"))
 
     def _changed(self, until: str) -> Iterator[Bag]:
         """Those that changed since, newest first; within the same second once more than needed."""

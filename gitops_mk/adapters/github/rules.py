@@ -46,12 +46,13 @@ def from_protection(data: Any) -> BranchRules:
         strict = checks.flag("strict")
         required = [_required(row, "context", "app_id") for row in checks.rows("checks")]
         named = {check.name for check in required}
-        required += [RequiredCheck(name=str(c)) for c in checks.rows("contexts") if str(c) not in named]
+        contexts = [Bag({"context": one}, "required check").text("context") for one in checks.rows("contexts")]
+        required += [RequiredCheck(name=one) for one in contexts if one not in named]
     reviews = found.bag("required_pull_request_reviews") if found.has("required_pull_request_reviews") else Bag({}, "")
-    asked = reviews.raw.get("required_approving_review_count")
+    count = "required_approving_review_count"
     return BranchRules(
         required_checks=tuple(required),
-        approvals=asked if isinstance(asked, int) else 0,
+        approvals=reviews.number(count) if reviews.has(count) else 0,
         code_owners=reviews.flag("require_code_owner_reviews"),
         up_to_date=strict,
         stale_dismissed=reviews.flag("dismiss_stale_reviews"),
@@ -102,7 +103,5 @@ def stricter(one: BranchRules, other: BranchRules) -> BranchRules:
 
 def _required(row: Any, name: str, app: str) -> RequiredCheck:
     found = Bag(row, "required check")
-    number = found.raw.get(app)
-    return RequiredCheck(
-        name=found.text(name), app=str(number) if isinstance(number, int) and number != ANY_APP else None
-    )
+    anybody = not found.has(app) or found.raw[app] == ANY_APP
+    return RequiredCheck(name=found.text(name), app=None if anybody else str(found.number(app)))

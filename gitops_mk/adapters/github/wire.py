@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from gitops_mk.core.render.text import plain
-from gitops_mk.errors import ForgeError
+from gitops_mk.errors import ForgeError, InputError
 from gitops_mk.model.change import Check, Person, Review
 from gitops_mk.model.standing import HeadCheck
-from gitops_mk.model.times import format_time, parse_time
+from gitops_mk.model.times import format_time
 
 # Who takes part in a repository, by GitHub's word; everybody else's review is a remark.
 MEMBERS: Final = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
@@ -46,8 +47,11 @@ class Bag:
         return value
 
     def flag(self, name: str) -> bool:
-        """True or false; absent is false."""
-        return self._data.get(name) is True
+        """True or false; null and absent are false."""
+        value = self._data.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise self._wrong(name, "true or false")
+        return value is True
 
     def bag(self, name: str) -> Bag:
         """An object."""
@@ -56,6 +60,10 @@ class Bag:
     def has(self, name: str) -> bool:
         """True unless it is absent or null."""
         return self._data.get(name) is not None
+
+    def whether(self, name: str) -> bool | None:
+        """True or false, null where GitHub does not know yet."""
+        return self.flag(name) if self.has(name) else None
 
     def rows(self, name: str) -> list[Any]:
         """A list; null and absent are empty."""
@@ -91,8 +99,11 @@ def person(data: Any) -> Person:
 def moment(text: str) -> str:
     """A time of GitHub's, as ours are written."""
     try:
-        return format_time(parse_time(text))
-    except ValueError as exc:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise ValueError("no time zone")
+        return format_time(at)
+    except (ValueError, OverflowError) as exc:
         raise ForgeError(f"GitHub's time {text[:40]!r} is none") from exc
 
 
@@ -104,15 +115,16 @@ def review(data: Any) -> Review | None:
         return None
     if found.maybe("author_association") not in MEMBERS:
         return None
-    return Review.parse(
-        {
-            "by": person(found.raw.get("user")).plain(),
-            "verdict": verdict,
-            "commit": found.text("commit_id"),
-            "at": moment(found.text("submitted_at")),
-        },
-        what="review",
-    )
+    fields = {
+        "by": person(found.raw.get("user")).plain(),
+        "verdict": verdict,
+        "commit": found.text("commit_id"),
+        "at": moment(found.text("submitted_at")),
+    }
+    try:
+        return Review.parse(fields, what="review")
+    except InputError as exc:
+        raise ForgeError(f"GitHub's answer: {exc.message}") from exc
 
 
 def head_check(data: Any) -> HeadCheck:
@@ -173,4 +185,7 @@ def own_check(name: str, sha: str, conclusion: str, summary: str, packed: str, a
         "name": name, "commit": sha, "base": base, "tree": tree, "plan_digest": digest, "conclusion": conclusion,
         "summary": plain(summary, most=500), "at": at,
     }  # fmt: skip
-    return Check.parse(fields, what="check")
+    try:
+        return Check.parse(fields, what="check")
+    except InputError:
+        return None

@@ -1,52 +1,47 @@
-"""What came of a change, in one word."""
+"""What came of a change: one word, by what was seen before and what is seen now."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from gitops_mk.core.outcome import judge_outcome
-from gitops_mk.model.signal import SignalName
-from tests.support import make
+from gitops_mk.core.outcome import WORSE, judge_outcome
+from gitops_mk.model.signal import Observation, SignalName
+from tests.support.make import observation, signal
 
 
-def seen(effect: float | None = 0.5, *names: SignalName, **over: Any) -> Any:
-    made = make.observation(*names, **over)
-    signals = tuple(
-        s.model_copy(update={"evidence": s.evidence.model_copy(update={"effect": effect})}) if s.found else s
-        for s in made.signals
-    )
-    return made.model_copy(update={"signals": signals})
-
-
-BEFORE = seen(0.5, SignalName.STRAGGLER)
+def seen(**effects: float | None) -> Observation:
+    """An observation with these signals, each with its effect."""
+    found = {SignalName(name): effect for name, effect in effects.items()}
+    signals = tuple(signal(name, name in found, effect=found.get(name)) for name in SignalName)
+    return observation(*found).model_copy(update={"signals": signals})
 
 
 @pytest.mark.parametrize(
-    ("after", "verdict"),
+    ("before", "after", "verdict"),
     [
-        (seen(), "kept"),
-        (seen(0.4, SignalName.STRAGGLER), "no_effect"),
-        (seen(0.7, SignalName.STRAGGLER), "no_effect"),
-        (seen(0.8, SignalName.STRAGGLER), "regressed"),
-        (seen(None, SignalName.STRAGGLER), "no_effect"),
-        (seen(0.1, SignalName.BURST), "regressed"),
+        (seen(straggler=0.4), seen(), "kept"),
+        (seen(straggler=0.4), seen(straggler=0.4), "no_effect"),
+        (seen(straggler=0.4), seen(straggler=0.4 * WORSE), "no_effect"),
+        (seen(straggler=0.4), seen(straggler=0.4 * WORSE + 0.01), "regressed"),
+        (seen(straggler=0.4), seen(burst=0.1), "regressed"),
+        (seen(straggler=0.4), seen(straggler=0.1, burst=0.1), "regressed"),
+        (seen(straggler=None), seen(straggler=9.0), "no_effect"),
+        (seen(straggler=0.4), seen(straggler=None), "no_effect"),
+        (seen(straggler=0.0), seen(straggler=9.0), "no_effect"),
+        (seen(), seen(), "kept"),
     ],
-)
-def test_one_word(after: Any, verdict: str) -> None:
-    outcome = judge_outcome(BEFORE, after)
+)  # fmt: skip
+def test_the_verdict(before: Observation, after: Observation, verdict: str) -> None:
+    outcome = judge_outcome(before, after)
     assert outcome is not None
     assert outcome.verdict == verdict
-    assert any(line.startswith("straggler: 50 % before") for line in outcome.lines)
 
 
-def test_too_little_says_nothing() -> None:
-    assert judge_outcome(BEFORE, make.observation(insufficient=True)) is None
-
-
-def test_an_effect_that_was_not_measured_is_not_made_up() -> None:
-    outcome = judge_outcome(seen(None, SignalName.STRAGGLER), seen(9.0, SignalName.STRAGGLER))
+def test_each_signal_gets_a_line() -> None:
+    outcome = judge_outcome(seen(straggler=0.412), seen(burst=None))
     assert outcome is not None
-    assert outcome.verdict == "no_effect"
-    assert outcome.lines == ("straggler: seen before, 900 % now",)
+    assert outcome.lines == ("burst: not seen before, seen now", "straggler: 41 % before, not seen now")
+
+
+def test_too_little_telemetry_says_nothing() -> None:
+    assert judge_outcome(seen(straggler=0.4), observation(insufficient=True)) is None
