@@ -59,7 +59,7 @@ def examine(api: Api, repo: str, branch: str, identity: Person, *, strict: bool)
     """Everything there is to say, a line each. Never raises ForgeError."""
     who = "the App" if api.credentials.app is not None else "the token of"
     yield Finding("github", ok=True, detail=f"{api.url}, {repo}, as {who} {identity.name}")
-    yield from _permissions(api, repo)
+    yield from _permissions(api, repo, branch)
     try:
         rules, unread = branch_rules(api, repo, branch)
         passed_by = bypasses(api, repo, branch, identity)
@@ -117,13 +117,13 @@ def examine(api: Api, repo: str, branch: str, identity: Person, *, strict: bool)
     )
 
 
-def _permissions(api: Api, repo: str) -> Iterator[Finding]:
+def _permissions(api: Api, repo: str, branch: str) -> Iterator[Finding]:
     """What a call to each corner says; nothing is written."""
     corners = (
         ("contents", f"/repos/{repo}/branches", True),
         ("pull requests", f"/repos/{repo}/pulls", True),
         ("issues", f"/repos/{repo}/labels", False),
-        ("checks", f"/repos/{repo}/commits/HEAD/check-runs", True),
+        ("checks", f"/repos/{repo}/commits/{quote(branch, safe='')}/check-runs", True),
     )
     for name, path, needed in corners:
         try:

@@ -13,7 +13,7 @@ from gitops_mk.adapters.github.listing import Listing
 from gitops_mk.adapters.github.pulls import Pulls, labels_of, state_of
 from gitops_mk.adapters.github.record import record_of, with_record
 from gitops_mk.adapters.github.signing import sign
-from gitops_mk.adapters.github.wire import Bag, person, review
+from gitops_mk.adapters.github.wire import Bag, moment, person, review
 from gitops_mk.errors import ConfigError, ConflictError, ForgeError, InputError, IntegrityError
 from gitops_mk.model.annotation import Annotation
 from gitops_mk.model.change import (
@@ -33,6 +33,7 @@ from gitops_mk.model.gate import KillReading
 from gitops_mk.model.permit import Permit
 from gitops_mk.model.settings import KILL_SWITCH_PATH
 from gitops_mk.model.standing import HeadCheck, Standing
+from gitops_mk.model.times import format_time
 
 if TYPE_CHECKING:
     from gitops_mk.adapters.clone import Clone
@@ -313,7 +314,7 @@ class GitHubForge:
         """Open it, once: one that stands already, or whose answer was lost, is found and given back as it stands."""
         body = {
             "title": pr.title, "head": pr.branch, "base": self._base_branch, "draft": pr.draft,
-            "body": with_record(pr.body, record_of(pr, ours=False, rollouts=())),
+            "body": with_record(pr.body, record_of(pr, rollouts=())),
         }  # fmt: skip
         made = self._open(pr.branch, body)
         self._listing.learn(made)
@@ -368,9 +369,11 @@ class GitHubForge:
         """Title, text, base and state, by one call, so that who closed it is told in the same moment."""
         closes = after.state is PrState.CLOSED and now.state is PrState.OPEN
         ours = closes and after.closed_by is not None and after.closed_by.key == self._identity.key
+        stood = now.closed_by is not None and now.closed_by.key == self._identity.key
+        closed_at = format_time(self._clock.now()) if ours else pull.maybe("closed_at") if stood else None
         kept = record_of(
             after,
-            ours=ours or (now.closed_by is not None and now.closed_by.key == self._identity.key),
+            ours_at=moment(closed_at) if closed_at is not None else None,
             rollouts=tuple(c for c in after.checks if c.name not in (VERIFY_CHECK, GATE_CHECK)),
         )
         body = with_record(after.body, kept)

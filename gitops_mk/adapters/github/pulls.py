@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -27,12 +28,15 @@ from gitops_mk.model.change import (
     Review,
 )
 from gitops_mk.model.settings import BranchName
+from gitops_mk.model.times import parse_time
 
 if TYPE_CHECKING:
     from gitops_mk.adapters.clone import Clone
 
 # What stands for a base branch whose name no configuration could give: it is another one than ours, and that is what counts.
 ODD_BASE: Final = "a-branch-with-another-name"
+# What our clock and GitHub's may differ by, and how long a write may take.
+SKEW: Final = timedelta(minutes=10)
 _BRANCH: Final = TypeAdapter(BranchName)
 _STATES: Final = ("open", "closed")
 _LABELS: Final = (LABEL, LABEL_PAUSED, LABEL_RELEASED, LABEL_KILL_SWITCH, LABEL_REVERT)
@@ -101,7 +105,7 @@ class Pulls:
             "checks": (*checks, *record.rollouts),
             "created_at": moment(pull.text("created_at")),
             "updated_at": moment(pull.text("updated_at")),
-            "closed_by": _closed_by(state, self._identity if record.ours else None),
+            "closed_by": _closed_by(state, self._identity if _by_us(pull, record) else None),
             "close_reason": record.close_reason,
             "merge_sha": pull.text("merge_commit_sha") if state is PrState.MERGED else None,
             "rollback_of": record.rollback_of,
@@ -151,6 +155,14 @@ def labels_of(issue: Bag, known: Iterable[str] = ()) -> tuple[str, ...]:
     ours = {name.casefold(): name for name in (*_LABELS, *known)}
     names = (Bag(row, "label").text("name") for row in issue.rows("labels"))
     return tuple(dict.fromkeys(ours.get(name.casefold(), name) for name in names))
+
+
+def _by_us(pull: Bag, record: Record) -> bool:
+    """True when what is kept of our closing it is about the time it was closed at last: a person may have opened it again."""
+    closed_at = pull.maybe("closed_at")
+    if record.ours_at is None or closed_at is None:
+        return False
+    return abs(parse_time(moment(closed_at)) - parse_time(record.ours_at)) <= SKEW
 
 
 def _closed_by(state: PrState, us: Person | None) -> Person | None:

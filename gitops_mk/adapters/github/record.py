@@ -18,7 +18,7 @@ MAX_BODY = 65_000
 
 
 class Record(Frozen):
-    """The fields of a `PullRequest` that GitHub does not keep. `ours`: it was us who closed it."""
+    """The fields of a `PullRequest` that GitHub does not keep. `ours_at`: when it was us who closed it."""
 
     workload: str
     chord: str
@@ -27,11 +27,11 @@ class Record(Frozen):
     changes: dict[str, tuple[int, int]] = {}
     held_until: Timestamp | None = None
     rollouts: tuple[Check, ...] = ()
-    ours: bool = False
+    ours_at: Timestamp | None = None
     close_reason: str | None = None
 
 
-def record_of(pr: PullRequest, *, ours: bool, rollouts: tuple[Check, ...]) -> Record:
+def record_of(pr: PullRequest, *, rollouts: tuple[Check, ...], ours_at: str | None = None) -> Record:
     """What is to be kept of it."""
     return Record(
         workload=pr.workload,
@@ -41,7 +41,7 @@ def record_of(pr: PullRequest, *, ours: bool, rollouts: tuple[Check, ...]) -> Re
         changes=pr.changes,
         held_until=pr.held_until,
         rollouts=rollouts,
-        ours=ours,
+        ours_at=ours_at,
         close_reason=pr.close_reason,
     )
 
