@@ -126,7 +126,8 @@ def holds(
 
 def _closed(prs: tuple[PullRequest, ...], identity: Person) -> Iterator[Hold]:
     for pr in prs:
-        by_us = pr.closed_by is not None and pr.closed_by.key == identity.key
+        # On a forge with accounts we close under the one that opened it, which is not who our commits are by.
+        by_us = pr.closed_by is not None and pr.closed_by.key in (identity.key, pr.author.key)
         # Who closes a rollback declines an undo; that is no word against the chord.
         if pr.state is not PrState.CLOSED or by_us or pr.rollback_of is not None:
             continue

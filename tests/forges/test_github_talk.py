@@ -12,7 +12,7 @@ from gitops_mk.adapters.github.talk import DASHBOARD_LABEL, DASHBOARD_TITLE, Git
 from gitops_mk.controller.door import Door
 from gitops_mk.controller.holding import all_holds
 from gitops_mk.controller.inbox import act_on_ticks, answer_words, show
-from gitops_mk.controller.propose import Outcome, close_pr
+from gitops_mk.controller.propose import Outcome, close_pr, withdraw
 from gitops_mk.controller.tools import Workplace
 from gitops_mk.core.commands import HELP
 from gitops_mk.core.render.dashboard import MARK, Row
@@ -490,3 +490,11 @@ def test_a_person_at_the_keyboard_says_no_as_well(proposed: HubWorld) -> None:
     (hold,) = all_holds(proposed.place(), proposed.tools)
     assert hold.pr == 1
     assert not proposed.pull().issue.title.endswith(" - autoclosed")
+
+
+def test_what_we_withdraw_ourselves_holds_nothing(proposed: HubWorld) -> None:
+    done = withdraw(
+        proposed.forge(), BRANCH, "ml/deployment-trainer", "not seen any more", identity=IDENTITY, clock=proposed.clock
+    )
+    assert done.outcome is Outcome.CLOSED
+    assert all_holds(proposed.place(), proposed.tools) == ()
