@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from gitops_mk.adapters.git import GitRepo, open_private
-from gitops_mk.errors import ConflictError, ForgeError, GitError, MkError
+from gitops_mk.errors import ConflictError, ForgeError, GitError, IntegrityError, MkError
+from gitops_mk.model.change import Person
+from gitops_mk.model.settings import KILL_SWITCH_PATH
 
 PREFIX = "modekeeper/"
 Moves = Mapping[str, tuple[str | None, str | None]]
@@ -115,6 +117,26 @@ class Clone:
         if done:
             self._set(done)
         return {ref: _conflict(ref) if raced else _refused(GitError(said)) for ref, (raced, said) in lost.items()}
+
+    def push_branches(self, moves: Moves) -> dict[str, ForgeError]:
+        """The same by the names of branches."""
+        lost = self.push_each({f"refs/heads/{branch}": move for branch, move in moves.items()})
+        return {ref.removeprefix("refs/heads/"): why for ref, why in lost.items()}
+
+    def commit_switch(
+        self, branch: str, *, old: str, files: Mapping[str, bytes | None], message: str, author: Person, time: int
+    ) -> str:
+        """Put a commit on the base branch that writes the kill switch's own file; gives its id.
+
+        Raises IntegrityError for any other file: only a merge may write those. Raises ConflictError for a race that was lost.
+        """
+        other = sorted(p for p in files if p != KILL_SWITCH_PATH and not p.startswith(f"{KILL_SWITCH_PATH}/"))
+        if other:
+            raise IntegrityError(f"{other[0]} can't be written to {branch}: only a merge may do that")
+        tree = self.repo.write_tree(old, files)
+        sha = self.repo.write_commit(tree=tree, parents=[old], message=message, author=author, time=time)
+        self.push({f"refs/heads/{branch}": (old, sha)})
+        return sha
 
     def _set(self, refs: Mapping[str, str | None]) -> None:
         self.repo.set_refs(refs)

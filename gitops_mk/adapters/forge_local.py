@@ -97,18 +97,14 @@ class LocalForge:
 
     def push_branches(self, moves: Mapping[str, tuple[str | None, str | None]]) -> Mapping[str, ForgeError]:
         """Move many branches at once, each by its own compare-and-swap; gives why, for those that did not move."""
-        lost = self._clone.push_each({f"refs/heads/{branch}": move for branch, move in moves.items()})
-        return {ref.removeprefix("refs/heads/"): why for ref, why in lost.items()}
+        return self._clone.push_branches(moves)
 
     def commit_base(self, *, old: str, files: Mapping[str, bytes | None], message: str) -> str:
         """Put a commit on the base branch (the kill switch's own file, nothing else)."""
-        other = sorted(p for p in files if p != KILL_SWITCH_PATH and not p.startswith(f"{KILL_SWITCH_PATH}/"))
-        if other:
-            raise IntegrityError(f"{other[0]} can't be written to {self.base_branch}: only a merge may do that")
-        tree = self._repo.write_tree(old, files)
-        sha = self._commit(tree, [old], message)
-        self._clone.push({f"refs/heads/{self.base_branch}": (old, sha)})
-        return sha
+        now = int(self._clock.now().timestamp())
+        return self._clone.commit_switch(
+            self.base_branch, old=old, files=files, message=f"{message}\n", author=self.identity, time=now
+        )
 
     # -- pull requests -----------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from gitops_mk.adapters.github.pulls import Pulls, labels_of, state_of
 from gitops_mk.adapters.github.record import record_of, with_record
 from gitops_mk.adapters.github.signing import sign
 from gitops_mk.adapters.github.wire import Bag, moment, person, review
-from gitops_mk.errors import ConfigError, ConflictError, ForgeError, InputError, IntegrityError
+from gitops_mk.errors import ConfigError, ConflictError, ForgeError, InputError
 from gitops_mk.model.annotation import Annotation
 from gitops_mk.model.change import (
     GATE_CHECK,
@@ -31,7 +31,6 @@ from gitops_mk.model.change import (
 from gitops_mk.model.finding import Finding
 from gitops_mk.model.gate import KillReading
 from gitops_mk.model.permit import Permit
-from gitops_mk.model.settings import KILL_SWITCH_PATH
 from gitops_mk.model.standing import HeadCheck, Standing
 from gitops_mk.model.times import format_time
 
@@ -168,19 +167,14 @@ class GitHubForge:
 
     def push_branches(self, moves: Mapping[str, tuple[str | None, str | None]]) -> Mapping[str, ForgeError]:
         """Move many branches by one push, each by its own compare-and-swap; gives why, for those that did not move."""
-        lost = self._clone.push_each({f"refs/heads/{branch}": move for branch, move in moves.items()})
-        return {ref.removeprefix("refs/heads/"): why for ref, why in lost.items()}
+        return self._clone.push_branches(moves)
 
     def commit_base(self, *, old: str, files: Mapping[str, bytes | None], message: str) -> str:
         """Put a commit on the base branch (the kill switch's own file, nothing else)."""
-        other = sorted(p for p in files if p != KILL_SWITCH_PATH and not p.startswith(f"{KILL_SWITCH_PATH}/"))
-        if other:
-            raise IntegrityError(f"{other[0]} can't be written to {self._base_branch}: only a merge may do that")
         now = int(self._clock.now().timestamp())
-        tree = self.repo.write_tree(old, files)
-        sha = self.repo.write_commit(tree=tree, parents=[old], message=message, author=self._author, time=now)
-        self._clone.push({f"refs/heads/{self._base_branch}": (old, sha)})
-        return sha
+        return self._clone.commit_switch(
+            self._base_branch, old=old, files=files, message=message, author=self._author, time=now
+        )
 
     def signed(self, commit: str, *, base: str, files: Mapping[str, bytes | None], message: str) -> str:
         """The same change made by GitHub, which signs it (`createCommitOnBranch`), on a branch that lives as long as this takes.
