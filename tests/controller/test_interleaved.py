@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from gitops_mk.core.ledger import trailers
 from gitops_mk.errors import ConflictError
 from gitops_mk.model.change import TRAILER_DIGEST, PrState
 from gitops_mk.model.chord import Intent
-from tests.support.baton import Baton
+from tests.support.baton import race
 from tests.support.world import BRANCH, WRITES, HookedForge, World
 
 REMOTE = (*WRITES, "refresh")
@@ -37,28 +36,14 @@ def controller(world: World, forge: Any, chord: Intent) -> None:
 @pytest.mark.parametrize("other", [Intent.INPUT_STRAGGLER, Intent.BURST_ABSORB], ids=["same plan", "another plan"])
 @pytest.mark.parametrize("seed", range(3))
 def test_two_controllers_make_one_change(world: World, seed: int, other: Intent) -> None:
-    baton = Baton(seed, ("one", "two"))
-    failed: list[BaseException] = []
-
-    def run(name: str, chord: Intent) -> None:
-        baton.wait(name)
-        try:
-            forge = HookedForge(world.forge(), before=lambda call: baton.switch(name) if call in REMOTE else None)
+    def work(chord: Intent) -> Any:
+        def run(switch: Any) -> None:
+            forge = HookedForge(world.forge(), before=lambda call: switch() if call in REMOTE else None)
             controller(world, forge, chord)
-        except BaseException as exc:  # noqa: BLE001 - told in the main thread
-            failed.append(exc)
-        finally:
-            baton.leave(name)
 
-    threads = [
-        threading.Thread(target=run, args=("one", Intent.INPUT_STRAGGLER)),
-        threading.Thread(target=run, args=("two", other)),
-    ]
-    for thread in threads:
-        thread.start()
-    baton.start()
-    for thread in threads:
-        thread.join()
+        return run
+
+    failed = race(seed, {"one": work(Intent.INPUT_STRAGGLER), "two": work(other)})
     assert failed == []
 
     ours = [c for c in world.server.log("main") if TRAILER_DIGEST in trailers(c.message)]

@@ -6,7 +6,6 @@ A few schedules run with every test; `MODEKEEPER_SEEDS=1000` asks for so many.
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from gitops_mk.core.ledger import trailers
 from gitops_mk.errors import ConflictError, ForgeError
 from gitops_mk.model.change import TRAILER_DIGEST
 from gitops_mk.model.chord import Intent
-from tests.support.baton import Baton
+from tests.support.baton import race
 from tests.support.github_world import HubWorld, hub_world
 from tests.support.make import IDENTITY
 from tests.support.world import BRANCH
@@ -73,33 +72,17 @@ def test_two_controllers_make_one_change(
 ) -> None:
     for seed in range(first, min(first + TOGETHER, SEEDS)):
         with hub_world(tmp_path / f"{seed}", embedded, monkeypatch, as_app=False, validate=seed % 50 == 0) as world:
-            race(world, seed)
+            two(world, seed)
 
 
-def race(world: HubWorld, seed: int) -> None:
-    baton = Baton(seed, ("one", "two"))
-    failed: list[BaseException] = []
-    forges = {name: world.forge() for name in ("one", "two")}
+def two(world: HubWorld, seed: int) -> None:
     other = Intent.BURST_ABSORB if seed % 2 else Intent.INPUT_STRAGGLER
 
-    def run(name: str, chord: Intent) -> None:
-        baton.wait(name)
-        try:
-            controller(world, Switching(forges[name], lambda: baton.switch(name)), chord)
-        except BaseException as exc:  # noqa: BLE001 - told in the main thread
-            failed.append(exc)
-        finally:
-            baton.leave(name)
+    def work(chord: Intent) -> Any:
+        forge = world.forge()
+        return lambda switch: controller(world, Switching(forge, switch), chord)
 
-    threads = [
-        threading.Thread(target=run, args=("one", Intent.INPUT_STRAGGLER)),
-        threading.Thread(target=run, args=("two", other)),
-    ]
-    for thread in threads:
-        thread.start()
-    baton.start()
-    for thread in threads:
-        thread.join()
+    failed = race(seed, {"one": work(Intent.INPUT_STRAGGLER), "two": work(other)})
     assert failed == [], f"seed {seed}"
     ours = [c for c in world.server.log("main") if TRAILER_DIGEST in trailers(c.message)]
     merged = [p for p in world.repo.pulls if p.merged]

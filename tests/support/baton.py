@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from random import Random
 
 
@@ -31,3 +32,26 @@ class Baton:
     def _next(self) -> None:
         if self._running:
             self._turn[self._random.choice(self._running)].release()
+
+
+def race(seed: int, workers: Mapping[str, Callable[[Callable[[], None]], None]]) -> list[BaseException]:
+    """Run them all, each handed what to call where it may be switched away from; gives what they failed with."""
+    baton = Baton(seed, tuple(workers))
+    failed: list[BaseException] = []
+
+    def run(name: str, work: Callable[[Callable[[], None]], None]) -> None:
+        baton.wait(name)
+        try:
+            work(lambda: baton.switch(name))
+        except BaseException as exc:  # noqa: BLE001 - told in the main thread
+            failed.append(exc)
+        finally:
+            baton.leave(name)
+
+    threads = [threading.Thread(target=run, args=item) for item in workers.items()]
+    for thread in threads:
+        thread.start()
+    baton.start()
+    for thread in threads:
+        thread.join()
+    return failed
