@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from gitops_mk.core.detect.observer import Observer
-from gitops_mk.model.signal import Observation
+from gitops_mk.model.signal import Observation, SignalName
 from gitops_mk.model.telemetry import Environment
 from gitops_mk.ports import ArtifactStore, Clock, TelemetrySource
 
@@ -74,7 +74,9 @@ def observation_payload(seen: Observation) -> dict[str, Any]:
     """The observation as the body of `observe_latest.json`."""
     return {
         **_verdict(seen),
-        "signals": [s.plain() for s in seen.signals],
+        "signals": seen.facets(),
+        "classification": seen.classification,
+        "evidence": _evidence(seen),
         "environment": seen.environment.plain(),
         "ingest": seen.ingest.plain(),
         "window": seen.window.plain(),
@@ -83,5 +85,22 @@ def observation_payload(seen: Observation) -> dict[str, Any]:
     }
 
 
+def _evidence(seen: Observation) -> dict[str, Any]:
+    """By signal; `drift` is the one of its two that was found, or else that of the step time."""
+    told = {
+        str(s.name): {**s.evidence.plain(), "classification": s.classification, "actionable": s.actionable}
+        for s in seen.signals
+    }
+    drifts = [s for name in (SignalName.DRIFT_STEP, SignalName.DRIFT_LOSS) if (s := seen.signal(name)) is not None]
+    if drifts:
+        told[str(SignalName.DRIFT)] = told[str(next((s for s in drifts if s.found), drifts[0]).name)]
+    return told
+
+
 def _verdict(seen: Observation) -> dict[str, Any]:
-    return {"incident": seen.incident, "stable": seen.stable, "insufficient_evidence": seen.insufficient}
+    return {
+        "incident": seen.incident,
+        "stable": seen.stable,
+        "insufficient_evidence": seen.insufficient,
+        "pr_worthy": seen.pr_worthy,
+    }

@@ -16,8 +16,11 @@ FOR_SIGNAL: tuple[tuple[SignalName, Intent], ...] = (
     (SignalName.COMM_CONGESTION, Intent.COMM_CONGESTION),
     (SignalName.NEAR_HANG, Intent.NEAR_HANG),
     (SignalName.BURST, Intent.BURST_ABSORB),
-    (SignalName.DRIFT, Intent.DRIFT_RETUNE),
+    (SignalName.DRIFT_STEP, Intent.DRIFT_RETUNE),
+    (SignalName.DRIFT_LOSS, Intent.DRIFT_RETUNE),
 )
+# Their chords are advanced: a person has to approve them by name, whatever the evidence.
+ADVANCED = frozenset({SignalName.COMM_CONGESTION, SignalName.NEAR_HANG})
 
 
 def recommend(
@@ -34,10 +37,12 @@ def recommend(
     observations in a row, of which `stable_intervals` (this one included) were seen.
     """
     if observation.incident:
-        if policy == "scalar":
+        worth = {s.name for s in observation.signals if s.found and (s.actionable or s.name in ADVANCED)}
+        chords = tuple(dict.fromkeys(chord for signal, chord in FOR_SIGNAL if signal in worth))
+        if chords and policy == "scalar":
             return (Intent.SCALAR,)
-        found = set(observation.found)
-        return tuple(chord for signal, chord in FOR_SIGNAL if signal in found)
+        # What no knob can mend, or what may be on purpose, is for people to read: no chord.
+        return chords or (Intent.NORMAL_HOLD,)
     if observation.stable and away_from_stable and stable_intervals >= intervals_needed:
         return (Intent.RECOVER_RELOCK,)
     return (Intent.NORMAL_HOLD,)

@@ -9,9 +9,11 @@ from gitops_mk.model.telemetry import Environment, IngestCounts, Window
 
 
 class SignalName(StrEnum):
-    """The signals a detector may raise. `incident` and `stable` are derived from them, never detected."""
+    """The signals a detector may raise. `drift` (either of the two), `incident` and `stable` are derived, never detected."""
 
     DRIFT = "drift"
+    DRIFT_LOSS = "drift_loss"
+    DRIFT_STEP = "drift_step"
     BURST = "burst"
     STRAGGLER = "straggler"
     GPU_SATURATED = "gpu_saturated"
@@ -19,6 +21,7 @@ class SignalName(StrEnum):
     NEAR_HANG = "near_hang"
 
 
+DRIFTS = (SignalName.DRIFT_LOSS, SignalName.DRIFT_STEP)
 INCIDENT = "incident"
 STABLE = "stable"
 SIGNAL_WORDS = (*(str(name) for name in SignalName), INCIDENT, STABLE)
@@ -54,11 +57,12 @@ class Evidence(Frozen):
 
 
 class Signal(Frozen):
-    """One detector's answer."""
+    """One detector's answer. `actionable`: a chord may answer to it, on this evidence alone; else it is for people to read."""
 
     name: SignalName
     classification: Classification
     evidence: Evidence
+    actionable: bool = False
 
     @property
     def found(self) -> bool:
@@ -82,6 +86,21 @@ class Observation(Frozen):
         return tuple(s.name for s in self.signals if s.found)
 
     @property
+    def pr_worthy(self) -> bool:
+        """True when a found signal is one that a chord may answer to: this observation alone would carry a pull request.
+
+        Whether one is opened depends on more: confirmation, knobs and their limits, what it costs, and what was tried.
+        """
+        return any(s.found and s.actionable for s in self.signals)
+
+    @property
+    def classification(self) -> Classification:
+        """All answers as one."""
+        if self.incident:
+            return Classification.SIGNAL_FOUND
+        return Classification.INSUFFICIENT_EVIDENCE if self.insufficient else Classification.NO_ACTIONABLE_SIGNAL
+
+    @property
     def incident(self) -> bool:
         """True when any signal is there."""
         return bool(self.found)
@@ -101,11 +120,18 @@ class Observation(Frozen):
     def words(self) -> frozenset[str]:
         """What a chord's `required_signals` may be met by: the found signals, `incident`, `stable`."""
         words = {str(name) for name in self.found}
+        if words & set(DRIFTS):
+            words.add(str(SignalName.DRIFT))
         if self.incident:
             words.add(INCIDENT)
         if self.stable:
             words.add(STABLE)
         return frozenset(words)
+
+    def facets(self) -> dict[str, bool]:
+        """Every word of `SIGNAL_WORDS`, and whether it holds."""
+        words = self.words()
+        return {word: word in words for word in SIGNAL_WORDS}
 
     def signal(self, name: SignalName) -> Signal | None:
         """The answer of the detector for `name`, if one was run."""

@@ -50,7 +50,15 @@ class TestReadOnly:
         assert {"dropped_invalid_json", "dropped_invalid_shape", "dropped_missing_fields", "dropped_total"} <= body[
             "ingest"
         ].keys()
-        assert [s["name"] for s in body["signals"] if s["classification"] == "signal_found"] == ["straggler"]
+        assert {word for word, holds in body["signals"].items() if holds} == {"straggler", "incident"}
+        assert body["signals"].keys() == {
+            "drift", "drift_loss", "drift_step", "burst", "straggler", "gpu_saturated", "comm_congestion", "near_hang",
+            "incident", "stable",
+        }  # fmt: skip
+        assert (body["classification"], body["pr_worthy"]) == ("signal_found", True)
+        assert body["evidence"].keys() == body["signals"].keys() - {"incident", "stable"}
+        assert body["evidence"]["straggler"]["culprits"] == ["worker-1"]
+        assert {"effect", "noise", "onset_step", "culprits"} <= body["evidence"]["drift"].keys()
         assert events(Path("o"))[0] == "observe_start"
         assert "observe_ingest" in events(Path("o"))
 

@@ -251,7 +251,7 @@ def test_each_scenario_shows_what_it_is_called_after(scenario: str, seed: int) -
         observer.feed(block)
     seen = observer.finish()
     quiet = {"stable", "recovered", "empty"}
-    assert [str(name) for name in seen.found] == ([] if scenario in quiet else [scenario])
+    assert [str(name) for name in seen.found] == ([] if scenario in quiet else ["drift_step" if scenario == "drift" else scenario])
     assert seen.insufficient == (scenario == "empty")
     assert blocks == list(SyntheticSource(scenario, seed=seed).chunks())
 
@@ -320,12 +320,12 @@ def test_observing_explains_every_stage() -> None:
     assert events.seen[0][1] == {"source": "synthetic", "name": "straggler", "format": "jsonl"}
     assert events.seen[1][1]["records"] == 1500
     assert events.seen[2][1]["found"] == ["straggler"]
-    assert events.seen[3][1] == {"incident": True, "stable": False, "insufficient_evidence": False}
+    assert events.seen[3][1] == {"incident": True, "stable": False, "insufficient_evidence": False, "pr_worthy": True}
     assert told == [1000, 1500]
     payload = observation_payload(seen)
     assert payload["incident"] is True
     assert payload["source"] == "synthetic"
-    assert payload["signals"][2]["evidence"]["culprits"] == ["worker-1"]
+    assert payload["evidence"]["straggler"]["culprits"] == ["worker-1"]
     json.dumps(payload, allow_nan=False)
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from gitops_mk.model.signal import Classification, Evidence, Signal, SignalName
 
 
-def found(name: SignalName, summary: str, metric: str, **evidence: Any) -> Signal:
-    """The signal is there."""
-    return _answer(name, Classification.SIGNAL_FOUND, summary, metric, evidence)
+def found(name: SignalName, summary: str, metric: str, *, actionable: bool = False, **evidence: Any) -> Signal:
+    """The signal is there; `actionable` where a chord may answer to it on this evidence alone."""
+    answer = _answer(name, Classification.SIGNAL_FOUND, summary, metric, evidence)
+    return answer.model_copy(update={"actionable": bool(actionable)})
 
 
 def nothing(name: SignalName, summary: str, metric: str, **evidence: Any) -> Signal:

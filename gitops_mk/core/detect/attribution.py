@@ -12,14 +12,32 @@ from gitops_mk.core.detect.answers import nothing
 from gitops_mk.core.detect.history import View, comm_of, lag_of
 from gitops_mk.core.detect.registry import DETECTORS
 from gitops_mk.core.detect.stats import median
-from gitops_mk.model.signal import Signal, SignalName
+from gitops_mk.core.parse.columns import F64
+from gitops_mk.model.signal import DRIFTS, Signal, SignalName
 
-SYMPTOMS = frozenset({SignalName.DRIFT, SignalName.BURST})
+SYMPTOMS = frozenset({SignalName.DRIFT_STEP, SignalName.BURST})
+TAIL_EFFECT = 0.12
 CAUSES = (SignalName.STRAGGLER, SignalName.COMM_CONGESTION, SignalName.GPU_SATURATED)
 
 
 def judge(view: View) -> tuple[Signal, ...]:
-    """Every detector's answer, symptoms of a found cause silenced."""
+    """Every detector's answer on both time scales: the whole run first, and for what is not in it the last records."""
+    whole, tail = _judge(view), view.tail()
+    if tail is None:
+        return whole
+    return tuple(
+        short if short.found and not long.found and _large(short) else long
+        for long, short in zip(whole, _judge(tail), strict=True)
+    )
+
+
+def _large(short: Signal) -> bool:
+    """Of the last records alone, a small drift is as likely the slow wander of a long run."""
+    effect = short.evidence.effect
+    return short.name not in DRIFTS or effect is None or effect >= TAIL_EFFECT
+
+
+def _judge(view: View) -> tuple[Signal, ...]:
     answers = {name: detect(view) for name, detect in DETECTORS}
     causes = [name for name in CAUSES if answers[name].found]
     if causes and any(answers[name].found for name in SYMPTOMS):
@@ -34,19 +52,21 @@ def judge(view: View) -> tuple[Signal, ...]:
 def without(view: View, causes: list[SignalName], answers: dict[SignalName, Signal]) -> View:
     """The history with the time that the causes cost taken out of every step."""
     rows, cells = view.recent, view.cells
-    ms, quiet = rows.step_ms, cells.quiet
+    base = answers[SignalName.COMM_CONGESTION].evidence.values.get("before_ms", 0.0)
+    ms = _left(rows.step_ms, lag_of(rows), comm_of(rows), causes, base)
+    return view.with_step_time(ms, None if cells is None else _left(cells.quiet, cells.lag, cells.comm, causes, base))
+
+
+def _left(ms: F64, lag: F64, comm: F64, causes: list[SignalName], base: float) -> F64:
+    left = ms
     if SignalName.STRAGGLER in causes:
-        ms = ms - np.nan_to_num(lag_of(rows))
-        quiet = quiet - np.nan_to_num(cells.lag)
+        left = left - np.nan_to_num(lag)
     if SignalName.COMM_CONGESTION in causes:
-        base = answers[SignalName.COMM_CONGESTION].evidence.values.get("before_ms", 0.0)
-        ms = ms - np.maximum(np.nan_to_num(comm_of(rows)) - base, 0.0)
-        quiet = quiet - np.maximum(np.nan_to_num(cells.comm) - base, 0.0)
+        left = left - np.maximum(np.nan_to_num(comm) - base, 0.0)
     if SignalName.GPU_SATURATED in causes:
         # Nothing says which part of a step the GPU cost: all of what differs from the level is its.
-        ms, quiet = np.full(len(ms), median(ms)), np.full(len(quiet), median(quiet))
-    floor = 0.05 * rows.step_ms
-    return view.with_step_time(np.maximum(ms, floor), np.maximum(quiet, 0.05 * cells.quiet))
+        left = np.full(len(left), median(left))
+    return np.asarray(np.maximum(left, 0.05 * ms))
 
 
 def _explained(symptom: Signal, cause: Signal) -> Signal:

@@ -27,7 +27,11 @@ TAIL = 12
 # A cadence is kept to the step; a neighbour is hit only where the pause begins a step early or late.
 EXACT = 0.6
 SHORT = 3
-MANY = 6
+MANY = 8
+# In logs: half of the highest.
+TOP = 0.7
+# What is planned goes on over the run; a few slow stretches near each other do not make a cadence.
+SPAN = 0.3
 ALIKE = 6.0
 LEVEL_QUANTILE = 0.25
 
@@ -116,14 +120,15 @@ def _pauses(step: F64, excess: F64, steady: Bools, noise: float) -> tuple[Bools,
     slow = steady & (excess > max(0.15, 4.0 * noise))
     strides = np.diff(step)
     stride = float(np.median(strides[strides > 0])) if (strides > 0).any() else 1.0
-    stretches = episodes(slow, bridge=1)
-    found = [first for first, _ in stretches]
-    short = {first: end - first <= SHORT for first, end in stretches}
     for _ in range(CADENCES):
-        if len(found) < HITS - 1:
+        stretches = episodes(slow & ~planned, bridge=1)
+        if len(stretches) < HITS - 1:
             break
+        tops = [_top(excess, first, end) for first, end in stretches]
+        found = np.array([first for first, _ in tops])
+        short = np.array([length <= SHORT for _, length in tops])
         where = np.round(step[found] / stride)
-        best = _lattice(where, n, np.array([short[first] for first in found]))
+        best = _lattice(where, n, short)
         if best is None:
             break
         period, phase = best
@@ -131,11 +136,20 @@ def _pauses(step: F64, excess: F64, steady: Bools, noise: float) -> tuple[Bools,
         # A pause many times as long as the others of its cadence is none of them.
         high = excess[found]
         hit &= high <= np.median(high[hit]) + np.log(ALIKE)
-        for i in np.flatnonzero(hit).tolist():
-            planned[found[i] : _tail(excess, found[i], noise)] = True
+        # What follows most pauses belongs to the cadence; what follows one of them is something else.
+        firsts = found[hit].tolist()
+        length = int(np.median([_tail(excess, first, noise) - first for first in firsts]))
+        for first in firsts:
+            planned[first : min(_tail(excess, first, noise), first + length + 1)] = True
         cadences.append(round(period * stride))
-        found = [f for f, taken in zip(found, hit.tolist(), strict=True) if not taken]
     return planned, tuple(cadences)
+
+
+def _top(excess: F64, first: int, end: int) -> tuple[int, int]:
+    """Where the high part of a slow stretch begins, and how many steps it has: what comes before and after is its foot."""
+    part = excess[first:end]
+    high = np.flatnonzero(part >= part.max() - TOP)
+    return first + int(high[0]), len(high)
 
 
 def _on(where: F64, period: int, phase: int) -> Bools:
@@ -162,6 +176,7 @@ def _lattice(where: F64, n: int, short: Bools) -> tuple[int, int] | None:
         chance = min(1.0, 3.0 * density)
         exact = float((on % period == phase).mean())
         enough = hits >= HITS or (hits == HITS - 1 and coverage >= 0.99 and expected * period > 0.6 * n)
+        enough &= expected * period > SPAN * n
         # A few long stretches at equal distances are as likely bursts.
         enough &= hits >= MANY or bool(short[-MOST_PAUSES:][_on(recent, period, phase)].mean() >= 0.5)
         if (

@@ -17,7 +17,11 @@ from gitops_mk.core.detect.stats import mean_rows, quantile_rows
 from gitops_mk.core.parse.columns import F64, Bools, Columns, concat
 from gitops_mk.core.parse.rows import PlannedEvent
 
-RECENT = 4096
+# So many records are kept as they were; fewer where a record is wide, so that a thousand workers need no more memory.
+RECENT = 32_768
+RECENT_VALUES = 1_048_576
+# The shorter of the two time scales: what began late in a long run is looked for in so many records.
+SCALE = 2048
 BASE = 32
 MOST_CELLS = 1024
 # Low enough that bursts in up to half of the steps can't move it, high enough to be a level and not a minimum.
@@ -54,6 +58,11 @@ class History:
         self._cells: F64 = np.empty((0, len(Cells._fields)))
         self._per_cell = 1
         self._first: Columns | None = None
+        self._width = 0
+
+    @property
+    def _most(self) -> int:
+        return min(RECENT, max(SCALE, RECENT_VALUES // max(1, self._width)))
 
     def append(self, rows: Columns) -> None:
         """Take in records that are in order."""
@@ -62,7 +71,8 @@ class History:
         self.total += len(rows)
         self._recent.append(rows)
         self._n_recent += len(rows)
-        while self._n_recent - len(self._recent[0]) >= RECENT:
+        self._width = max(self._width, rows.workers.shape[1])
+        while self._n_recent - len(self._recent[0]) >= self._most:
             self._n_recent -= len(self._recent.popleft())
         if self._first is None:
             self._first = rows.take(slice(1))
@@ -90,16 +100,28 @@ class History:
             self._fresh.insert(0, spare)
             self._per_cell *= 2
 
-    def view(self, *, events: tuple[PlannedEvent, ...] = (), workers: tuple[str, ...] = ()) -> View:
+    def view(
+        self,
+        *,
+        events: tuple[PlannedEvent, ...] = (),
+        workers: tuple[str, ...] = (),
+        stages: tuple[str, ...] = (),
+    ) -> View:
         """Everything a detector may ask for."""
-        recent = concat(list(self._recent)).take(slice(-RECENT, None))
+        recent = concat(list(self._recent)).take(slice(-self._most, None))
         parts = [
             self._cells,
             *([_merged(f, len(f)) for f in [np.concatenate(self._fresh)] if len(f)] if self._fresh else []),
         ]
         cells = Cells(*np.concatenate(parts).T)
         return View(
-            recent=recent, cells=cells, total=self.total, per_cell=BASE * self._per_cell, events=events, workers=workers
+            recent=recent,
+            cells=cells,
+            total=self.total,
+            per_cell=BASE * self._per_cell,
+            events=events,
+            workers=workers,
+            stages=stages,
         )
 
     @property
@@ -110,14 +132,15 @@ class History:
 
 @dataclass(frozen=True)
 class View:
-    """The history as detectors see it. `adjusted` holds milliseconds a record that another cause has answered for."""
+    """The history as detectors see it. `cells` is None for a view of the last records alone."""
 
     recent: Columns
-    cells: Cells
+    cells: Cells | None
     total: int
     per_cell: int = BASE
     events: tuple[PlannedEvent, ...] = ()
     workers: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
     cache: dict[str, object] = field(default_factory=dict, compare=False)
 
     @property
@@ -125,11 +148,16 @@ class View:
         """True when the recent records are the whole run."""
         return self.total <= len(self.recent)
 
-    def with_step_time(self, recent_ms: F64, cells_ms: F64) -> View:
+    def with_step_time(self, recent_ms: F64, cells_ms: F64 | None) -> View:
         """The same history with other step times: what is left when a found cause is taken out."""
-        return replace(
-            self, recent=replace(self.recent, step_ms=recent_ms), cells=self.cells._replace(quiet=cells_ms), cache={}
-        )
+        cells = None if self.cells is None or cells_ms is None else self.cells._replace(quiet=cells_ms)
+        return replace(self, recent=replace(self.recent, step_ms=recent_ms), cells=cells, cache={})
+
+    def tail(self) -> View | None:
+        """The last records alone: the shorter time scale. None where they are most of what is remembered."""
+        if len(self.recent) < 2 * SCALE:
+            return None
+        return replace(self, recent=self.recent.take(slice(-SCALE, None)), cells=None, cache={})
 
     def worker_name(self, index: int) -> str:
         """What a worker is called: its own name where the records gave one."""

@@ -117,7 +117,10 @@ class Observer:
             why = f"{share:.0f} % of {counts.lines} lines unusable, expected at most {most:.0f} %"
         if why is not None or not self._history.total:
             return tuple(unknown(name, why or "no steps", "step_time_ms") for name, _ in DETECTORS)
-        view = self._history.view(events=tuple(self._reader.events), workers=self._reader.tally.worker_ids)
+        tally = self._reader.tally
+        view = self._history.view(
+            events=tuple(self._reader.events), workers=tally.worker_ids, stages=tally.worker_stages
+        )
         return judge(view)
 
     def _notes(self, counts: IngestCounts) -> tuple[str, ...]:

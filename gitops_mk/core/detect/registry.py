@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gitops_mk.core.detect.detectors import burst, comm_congestion, drift, gpu_saturated, near_hang, straggler
+from gitops_mk.core.detect.detectors import (
+    burst,
+    comm_congestion,
+    drift_loss,
+    drift_step,
+    gpu_saturated,
+    near_hang,
+    straggler,
+)
 from gitops_mk.core.detect.history import View
 from gitops_mk.model.signal import Signal, SignalName
 
 Detector = Callable[[View], Signal]
 
 DETECTORS: tuple[tuple[SignalName, Detector], ...] = (
-    (drift.NAME, drift.detect),
+    (drift_loss.NAME, drift_loss.detect),
+    (drift_step.NAME, drift_step.detect),
     (burst.NAME, burst.detect),
     (straggler.NAME, straggler.detect),
     (gpu_saturated.NAME, gpu_saturated.detect),

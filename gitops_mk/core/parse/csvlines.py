@@ -8,7 +8,7 @@ from typing import Any
 from gitops_mk.core.parse.fields import ALIASES
 from gitops_mk.core.parse.rows import BadShapeError, Layout, Tally
 
-_LISTS = frozenset({"workers", "worker_ids"})
+_LISTS = frozenset({"workers", "worker_ids", "worker_stages"})
 
 
 class CsvLines:
@@ -55,7 +55,7 @@ def _value(name: str, cell: str) -> Any:
     role = ALIASES[name].role
     if role in _LISTS:
         parts = [part.strip() for part in cell.split(";")]
-        return parts if role == "worker_ids" else [_number(part) for part in parts]
+        return parts if role != "workers" else [_number(part) for part in parts]
     return cell if role in {"node", "gpu_model", "event"} else _number(cell)
 
 

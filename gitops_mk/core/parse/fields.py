@@ -72,6 +72,7 @@ ALIASES: dict[str, Alias] = {
     **_names("comm_ms", "comm_s", "comm_time_s", scale=1000.0, first=10),
     **_names("workers", "worker_latencies_ms"),
     **_names("worker_ids", "worker_ids", "worker_ranks", "worker_nodes"),
+    **_names("worker_stages", "pp_stage", "pp_stages", "worker_stages"),
     **_names("node", "node", "hostname", "Hostname"),
     **_names("gpu_model", "gpu_model", "modelName"),
     **_names("event", "event"),

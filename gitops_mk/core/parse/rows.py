@@ -36,6 +36,7 @@ _TYPES: dict[str, Any] = {
     "loss": float | str | None,
     "workers": list[float] | None,
     "worker_ids": list[str | int] | None,
+    "worker_stages": list[str | int] | None,
     "node": str | int | None,
     "gpu_model": str | int | None,
     "event": str | None,
@@ -76,6 +77,7 @@ class Tally:
     nodes: dict[str, None] = field(default_factory=dict)
     gpu_models: dict[str, None] = field(default_factory=dict)
     worker_ids: tuple[str, ...] = ()
+    worker_stages: tuple[str, ...] = ()
     workers_cut: bool = False
 
 
@@ -232,10 +234,11 @@ class Layout:
                     : MAX_NAMES - len(seen)
                 ]:
                     seen[value] = None
-        for _, values in reversed(self._of("worker_ids", data)):
-            last = next((v for v in reversed(values) if v), None)
-            if last is not None:
-                tally.worker_ids = tuple(str(v) for v in last[:MAX_WORKERS])
+        for role in ("worker_ids", "worker_stages"):
+            for _, values in reversed(self._of(role, data)):
+                last = next((v for v in reversed(values) if v), None)
+                if last is not None:
+                    setattr(tally, role, tuple(str(v) for v in last[:MAX_WORKERS]))
 
     def _workers(self, data: Mapping[str, Sequence[Any]], n: int, tally: Tally) -> F64:
         columns = self._of("workers", data)
@@ -273,7 +276,7 @@ def _coerce(role: str, value: Any) -> Any:
         if not isinstance(value, list):
             return None
         return [_float(v) if isinstance(v, int | float) and not isinstance(v, bool) else math.nan for v in value]
-    if role == "worker_ids":
+    if role in {"worker_ids", "worker_stages"}:
         return value if isinstance(value, list) and all(isinstance(v, str | int) for v in value) else None
     wanted = str | int if role in TEXTS else str
     return value if isinstance(value, wanted) else None

@@ -66,7 +66,7 @@ class TestRecommend:
         assert self.ask(name, policy="scalar") == (Intent.SCALAR,)
 
     def test_order_is_by_how_surely_the_cause_is_located(self) -> None:
-        assert self.ask(SignalName.DRIFT, SignalName.STRAGGLER) == (Intent.INPUT_STRAGGLER, Intent.DRIFT_RETUNE)
+        assert self.ask(SignalName.DRIFT_STEP, SignalName.STRAGGLER) == (Intent.INPUT_STRAGGLER, Intent.DRIFT_RETUNE)
 
     def test_nothing_wrong(self) -> None:
         assert self.ask() == (Intent.NORMAL_HOLD,)
@@ -84,6 +84,9 @@ class TestRecipes:
 
     def test_drift_splits_the_batch(self) -> None:
         assert moved(drift_retune.targets(state())) == {"grad_accum_steps": 8, "microbatch_size": 16}
+        assert "can't cure" not in drift_retune.targets(state()).rationale
+        loss = replace(state(), signals=frozenset({"drift", "drift_loss"}))
+        assert "can't cure a loss that diverges" in drift_retune.targets(loss).rationale
 
     def test_smallest_factor_that_fits(self) -> None:
         odd = state({"grad_accum_steps": 2, "microbatch_size": 15})
@@ -209,7 +212,12 @@ KNOB_VALUES = st.fixed_dictionaries(
 
 class TestProperties:
     @settings(max_examples=400, deadline=None)
-    @given(KNOB_VALUES, st.sampled_from(list(SignalName)), st.sampled_from(["chord", "scalar"]), st.integers(1, 64))
+    @given(
+        KNOB_VALUES,
+        st.sampled_from([name for name, _ in FOR_SIGNAL]),
+        st.sampled_from(["chord", "scalar"]),
+        st.integers(1, 64),
+    )
     def test_a_plan_keeps_invariant_bounds_and_step(
         self, knobs: dict[str, int], seen: SignalName, policy: Any, world: int
     ) -> None:
@@ -282,7 +290,7 @@ class TestEnvelope:
         assert self.reason(passport=lenient, observation=make.observation(SignalName.STRAGGLER, steps=2)) is None
 
     def test_required_signal(self) -> None:
-        assert self.reason(observation=make.observation(SignalName.DRIFT)) is Reason.REQUIRED_SIGNAL_MISSING
+        assert self.reason(observation=make.observation(SignalName.DRIFT_STEP)) is Reason.REQUIRED_SIGNAL_MISSING
         relock = make.action("RECOVER-RELOCK", make.change("dataloader_num_workers", 2, 1))
         stable = {
             "act": relock,
@@ -359,7 +367,7 @@ class TestEnvelope:
         assert self.reason(act=leap) is Reason.MAX_DELTA_EXCEEDED
 
     def test_invariants(self) -> None:
-        seen = {"observation": make.observation(SignalName.DRIFT)}
+        seen = {"observation": make.observation(SignalName.DRIFT_STEP)}
         lone = make.action("DRIFT-RETUNE", make.change("grad_accum_steps", 4, 8))
         assert self.reason(act=lone, **seen) is Reason.INVARIANT_VIOLATED
         wide = make.passport(invariants=(InvariantRule(name=InvariantName.GLOBAL_BATCH, tolerance_pct=100.0),))
@@ -373,7 +381,7 @@ class TestEnvelope:
         lone = {"microbatch_size": 32}
         grown = make.action("DRIFT-RETUNE", make.change("microbatch_size", 32, 128))
         assert (
-            self.reason(act=grown, knobs=lone, observation=make.observation(SignalName.DRIFT))
+            self.reason(act=grown, knobs=lone, observation=make.observation(SignalName.DRIFT_STEP))
             is Reason.INVARIANT_VIOLATED
         )
 
@@ -426,23 +434,28 @@ class TestPlanner:
             )
 
     def test_one_chord_at_a_time(self) -> None:
-        seen = make.observation(SignalName.STRAGGLER, SignalName.DRIFT)
+        seen = make.observation(SignalName.STRAGGLER, SignalName.DRIFT_STEP)
         decision = decide_actions(make.state(), seen, Options(), make.NOW)
         assert decision.chosen is decision.judged[0]
         assert len(decision.judged) == 2
 
     def test_first_blocked_second_chosen(self) -> None:
-        seen = make.observation(SignalName.STRAGGLER, SignalName.DRIFT)
+        seen = make.observation(SignalName.STRAGGLER, SignalName.DRIFT_STEP)
         where = make.state(passport=make.passport(allowed_chords=("DRIFT-RETUNE",)))
         decision = decide_actions(where, seen, Options(), make.NOW)
         assert decision.chosen is decision.judged[1]
 
     def test_pinned_knobs_stay_pinned(self) -> None:
         where = make.state(pinned=frozenset({"concurrency"}))
-        decision = decide_actions(where, make.observation(SignalName.DRIFT), Options(), make.NOW)
+        decision = decide_actions(where, make.observation(SignalName.DRIFT_STEP), Options(), make.NOW)
         assert decision.chosen is not None
         plan = make_plan(
-            where, decision.chosen.action, make.observation(SignalName.DRIFT), Options(), now=make.NOW, mk_version="0"
+            where,
+            decision.chosen.action,
+            make.observation(SignalName.DRIFT_STEP),
+            Options(),
+            now=make.NOW,
+            mk_version="0",
         )
         assert plan.knobs == {"concurrency": 8, "grad_accum_steps": 8, "microbatch_size": 16}
 
@@ -460,6 +473,6 @@ class TestPlanner:
 
     def test_unsolved_is_told(self) -> None:
         where = make.state(knobs={**make.KNOBS, "microbatch_size": 1})
-        decision = decide_actions(where, make.observation(SignalName.DRIFT), Options(), make.NOW)
+        decision = decide_actions(where, make.observation(SignalName.DRIFT_STEP), Options(), make.NOW)
         assert decision.judged[0].verdict.reason is Reason.INVARIANT_VIOLATED
         assert replace(decision, chosen=None).chosen is None

@@ -136,14 +136,14 @@ class TestWorkload:
 
 class TestSignals:
     def test_words(self) -> None:
-        assert make.observation(SignalName.DRIFT).words() == {"drift", "incident"}
+        assert make.observation(SignalName.DRIFT_STEP).words() == {"drift", "drift_step", "incident"}
         assert make.observation().words() == {"stable"}
         assert make.observation(insufficient=True).words() == frozenset()
-        seen = make.observation(SignalName.DRIFT)
-        drift = seen.signal(SignalName.DRIFT)
+        seen = make.observation(SignalName.DRIFT_STEP)
+        drift = seen.signal(SignalName.DRIFT_STEP)
         assert drift is not None
         assert drift.found
-        assert seen.model_copy(update={"signals": ()}).signal(SignalName.DRIFT) is None
+        assert seen.model_copy(update={"signals": ()}).signal(SignalName.DRIFT_STEP) is None
 
     def test_counts(self) -> None:
         assert IngestCounts().dropped_pct == 0

@@ -5,9 +5,19 @@ The global batch is kept exactly, so the optimisation is the same: gradients are
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gitops_mk.core.chords.solve import Solution, State, split_batch
+from gitops_mk.model.signal import SignalName
+
+NO_CURE = (
+    "the optimisation stays as it is, so this can't cure a loss that diverges: look at the learning rate and the data"
+)
 
 
 def targets(state: State) -> Solution:
     """Split the microbatch by the smallest whole factor that the limits allow."""
-    return split_batch(state, up=True)
+    split = split_batch(state, up=True)
+    if split.changes and SignalName.DRIFT_LOSS in state.signals:
+        return replace(split, rationale=f"{split.rationale}; {NO_CURE}")
+    return split

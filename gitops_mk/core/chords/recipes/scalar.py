@@ -5,7 +5,7 @@ from __future__ import annotations
 from gitops_mk.core.chords.solve import Solution, State, moves, split_batch
 
 # Memory and compute pressure are not mended by reading ahead.
-BATCH_SIGNALS = frozenset({"gpu_saturated", "drift"})
+BATCH_SIGNALS = frozenset({"gpu_saturated", "drift", "drift_loss", "drift_step"})
 ORDER = ("dataloader_prefetch_factor", "dataloader_num_workers")
 
 

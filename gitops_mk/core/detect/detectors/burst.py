@@ -53,6 +53,7 @@ def detect(view: View) -> Signal:
             f"{len(runs)} bursts of slow steps ({height:.1f}x the quiet level) since step {onset}, off every cadence, "
             f"cost {percent(cost)} of the time",
             "step_time_ms",
+            actionable=True,
             onset_step=onset,
             duration_steps=len(made.ms) - runs[0][0],
             **common,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gitops_mk.core.detect.answers import found, nothing, percent, unknown
@@ -37,7 +39,7 @@ def detect(view: View) -> Signal:
     own = np.median(rest[split.at :]) - np.median(rest[: split.at]) if split.at < blocks else 0.0
     noise = max(spread(quiet[: split.at] - split.before), spread(quiet[split.at :] - split.after))
     lasting = bool(np.all(quiet[-2:] > split.before + 0.5 * more))
-    common = {
+    common: dict[str, Any] = {
         "effect": share,
         "noise": noise / float(np.median(ms)),
         "threshold": SHARE,

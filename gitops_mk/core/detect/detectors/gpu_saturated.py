@@ -53,6 +53,7 @@ def detect(view: View) -> Signal:
                 f"GPU {what} went from {pin.before:.0f} % to {pin.after:.1f} % at step {onset} "
                 f"and steps got {percent(pin.cost)} slower",
                 pin.metric,
+                actionable=True,
                 unit="%",
                 effect=pin.cost,
                 noise=made.noise,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gitops_mk.core.detect.answers import found, nothing
@@ -20,7 +22,7 @@ def detect(view: View) -> Signal:
     made = clean(view)
     ratio = np.where(made.steady, made.ms / made.level, 0.0)
     stalled = np.flatnonzero(ratio >= TIMES)
-    common = {"threshold": TIMES - 1.0, "noise": made.noise, "series": series(made.ms)}
+    common: dict[str, Any] = {"threshold": TIMES - 1.0, "noise": made.noise, "series": series(made.ms)}
     if len(stalled):
         first = int(stalled[0])
         worst = float(ratio[stalled].max())

@@ -1,7 +1,8 @@
 """straggler: the same worker is slower than its peers, persistently, by more than they differ among themselves.
 
-The measure is a worker's time over the median of its peers in the same step (with one peer: over that one). Two ways
-to be found: often far above, or always a little above.
+The measure is a worker's time over the median of its peers in the same step (with one peer: over that one). Peers are
+the workers of the same pipeline stage where stages are given: a stage that is longer than the others is an imbalance,
+and nobody in it straggles. Three ways to be found: often far above, always a little above, far above since some step.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ ALWAYS_SE = 5.0
 ALWAYS_BLOCKS = 0.8
 CLEAR = 1.5
 BLOCKS = 10
+# Since some step: so many of the last blocks, all of them.
+LATE_BLOCKS = 40
+LATE_FEWEST = 2
+LATE_STEPS = 30
+IMBALANCE = 0.10
 
 
 def detect(view: View) -> Signal:
@@ -37,7 +43,8 @@ def detect(view: View) -> Signal:
             NAME, f"{int(full.sum())} steps with two or more worker times, expected {FEWEST}", "worker_latencies_ms"
         )
     workers = workers[full]
-    ratio = np.log(workers / _peers(workers))
+    peers = _peers(workers, view.stages)
+    ratio = np.log(workers / peers)
     noise = spread(ratio.ravel() if ratio.shape[1] > 2 else ratio.min(axis=1))
     bar = max(np.log1p(FAR), FAR_NOISE * noise) if ratio.shape[1] > 2 else np.log1p(FAR)
     with np.errstate(invalid="ignore"):
@@ -45,33 +52,38 @@ def detect(view: View) -> Signal:
     seen = np.maximum((~np.isnan(ratio)).sum(axis=0), 1)
     share = far.sum(axis=0) / seen
     middle = np.array([median(ratio[:, j]) for j in range(ratio.shape[1])])
-    culprits = sorted(set(_often(share, seen, noise, ratio)) | set(_always(ratio, middle)))
+    culprits = sorted({*_often(share, seen), *_always(ratio, middle), *_late(ratio, noise)})
     if not culprits:
-        top = int(np.nanargmax(middle)) if np.isfinite(middle).any() else 0
-        return nothing(
-            NAME,
-            f"no worker stays behind: the slowest by median, {view.worker_name(top)}, "
-            f"by {percent(float(np.expm1(np.nan_to_num(middle[top]))))}",
-            "worker_latencies_ms",
-            noise=noise,
-            threshold=float(np.expm1(bar)),
-        )
+        return _nobody(view, middle, peers, noise, bar)
     return _found(
         view, ratio, workers, far[:, culprits].any(axis=1), culprits, full, noise, float(np.expm1(bar)), share
     )
 
 
-def _peers(workers: F64) -> F64:
-    """The median of the peers: of all workers, which with three or more is near enough; with two, the other one."""
+def _peers(workers: F64, stages: tuple[str, ...]) -> F64:
+    """What each worker is held against, a column each: the lower median of its stage, or of all."""
+    if len(stages) != workers.shape[1] or len(set(stages)) < 2:
+        return np.asarray(np.broadcast_to(_peer_time(workers), workers.shape))
+    out = np.full(workers.shape, np.nan)
+    for stage in sorted(set(stages)):
+        mine = np.flatnonzero(np.array(stages) == stage)
+        # Alone in its stage a worker has no peer: nobody can say whether it or the stage is slow.
+        if len(mine) > 1:
+            out[:, mine] = _peer_time(workers[:, mine])
+    return out
+
+
+def _peer_time(workers: F64) -> F64:
+    """The median of the workers, which with three or more is near enough to that of the peers; with two, the other one."""
     if workers.shape[1] == 2:
         return workers[:, ::-1]
     ordered = np.sort(workers, axis=1)
     count = (workers.shape[1] - np.isnan(ordered).sum(axis=1)).astype(np.intp)
     # Of an even number the lower middle one: with two given it is the peer of the slower.
-    return np.asarray(ordered[np.arange(len(ordered)), (count - 1) // 2][:, None])
+    return np.asarray(ordered[np.arange(len(ordered)), np.maximum(count - 1, 0) // 2][:, None])
 
 
-def _often(share: F64, seen: F64, noise: float, ratio: F64) -> list[int]:
+def _often(share: F64, seen: F64) -> list[int]:
     out = []
     for j in np.flatnonzero(share >= OFTEN).tolist():
         others = np.delete(share, j)
@@ -92,6 +104,38 @@ def _always(ratio: F64, middle: F64) -> list[int]:
     runner_up = max(float(np.nan_to_num(middle[order[1]])), 0.0)
     steady = (blocks >= np.log1p(ALWAYS)).mean() >= ALWAYS_BLOCKS
     return [top] if middle[top] >= ALWAYS_SE * error and steady and middle[top] >= CLEAR * runner_up else []
+
+
+def _late(ratio: F64, noise: float) -> list[int]:
+    """Workers that are behind in every one of the last blocks, and that most of their peers are not."""
+    n = len(ratio)
+    count = int(np.clip(n // 15, 4, LATE_BLOCKS))
+    need = max(LATE_FEWEST, int(np.ceil(LATE_STEPS * count / n)))
+    bar = max(np.log1p(FAR), 3.0 * noise)
+    behind = [bool((block_quantile(ratio[:, j], count)[-need:] > bar).all()) for j in range(ratio.shape[1])]
+    # With three of ten behind at once it is no longer a worker that is slow.
+    return np.flatnonzero(behind).tolist() if sum(behind) <= max(1, 0.3 * len(behind)) else []
+
+
+def _nobody(view: View, middle: F64, peers: F64, noise: float, bar: float) -> Signal:
+    top = int(np.nanargmax(middle)) if np.isfinite(middle).any() else 0
+    summary = (
+        f"no worker stays behind: the slowest by median, {view.worker_name(top)}, "
+        f"by {percent(float(np.expm1(np.nan_to_num(middle[top]))))}"
+    )
+    stages = np.array([median(column) for column in peers.T])
+    stages = stages[np.isfinite(stages)]
+    apart = float(stages.max() / stages.min() - 1.0) if len(stages) and view.stages else 0.0
+    if apart >= IMBALANCE:
+        summary += f"; the longest pipeline stage takes {percent(apart)} more than the shortest: rebalance the stages"
+    return nothing(
+        NAME,
+        summary,
+        "worker_latencies_ms",
+        noise=noise,
+        threshold=float(np.expm1(bar)),
+        values={"stage_imbalance": apart} if view.stages else {},
+    )
 
 
 def _found(
@@ -120,6 +164,7 @@ def _found(
         f"{who} {verb} {times:.2g}x the time of {'its' if len(names) == 1 else 'their'} peers in {often} of steps "
         f"since step {int(steps[first])}",
         "worker_latencies_ms",
+        actionable=True,
         effect=times - 1.0,
         noise=noise,
         threshold=bar,

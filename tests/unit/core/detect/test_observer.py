@@ -50,16 +50,24 @@ def names(seen: Observation) -> list[str]:
 # Longer than what is remembered step by step.
 
 
+@pytest.fixture
+def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer steps remembered, so that a long run need not be that long."""
+    monkeypatch.setattr(history_module, "RECENT", 4096)
+
+
+@pytest.mark.usefixtures("short_memory")
 def test_a_slow_drift_over_a_long_run(job: Any) -> None:
     j = job(n=N_LONG)
     j.workers *= (1 + 0.3 * np.clip((np.arange(j.n) - 3000) / 6000, 0, 1))[:, None]
     seen = j.observe()
-    assert names(seen) == ["drift"]
-    found = seen.signals[0].evidence
+    assert names(seen) == ["drift_step"]
+    found = seen.signals[1].evidence
     assert 2000 < found.onset_step < 8000
     assert found.duration_steps > 1000
 
 
+@pytest.mark.usefixtures("short_memory")
 def test_a_long_quiet_run_is_stable(job: Any) -> None:
     j = job(n=N_LONG)
     j.workers[:10] *= 20
@@ -69,6 +77,7 @@ def test_a_long_quiet_run_is_stable(job: Any) -> None:
     assert (seen.window.first_step, seen.window.last_step, seen.window.steps) == (0, N_LONG - 1, N_LONG)
 
 
+@pytest.mark.usefixtures("short_memory")
 @pytest.mark.parametrize("cause", ["straggler", "comm_congestion", "gpu_saturated"])
 def test_a_cause_explains_the_drift_of_a_long_run(job: Any, cause: str) -> None:
     j = job(n=N_LONG)
@@ -83,10 +92,11 @@ def test_a_cause_explains_the_drift_of_a_long_run(job: Any, cause: str) -> None:
     assert names(j.observe()) == [cause]
 
 
+@pytest.mark.usefixtures("short_memory")
 def test_a_loss_that_diverged_long_ago_is_still_seen(job: Any) -> None:
     j = job(n=N_LONG)
     j.loss[3000:] = np.nan
-    assert names(j.observe()) == ["drift"]
+    assert names(j.observe()) == ["drift_loss"]
 
 
 def test_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch, job: Any) -> None:
@@ -100,6 +110,7 @@ def test_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch, job: Any) -> None
         assert history._n_recent < history_module.RECENT + 70
     history.append(EMPTY)
     view = history.view()
+    assert view.cells is not None
     assert view.per_cell == 256
     assert view.cells.step[:3].tolist() == [0, 256, 512]
     quiet = np.quantile(rows.step_ms[:2816].reshape(-1, 256), 0.35, axis=1)
@@ -110,7 +121,9 @@ def test_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch, job: Any) -> None
 def test_a_history_shorter_than_a_cell_has_none(job: Any) -> None:
     history = History()
     history.append(concat(Reader().feed(encode(job(n=5).records()))))
-    assert len(history.view().cells.step) == 0
+    cells = history.view().cells
+    assert cells is not None
+    assert len(cells.step) == 0
 
 
 # What reports say of the input.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gitops_mk.core.detect.registry import DETECTORS
 from gitops_mk.model.signal import Classification, Observation, SignalName
 
 FOUND, NOTHING, UNKNOWN = (
@@ -39,7 +40,7 @@ def test_a_quiet_job_is_stable(job: Any) -> None:
     seen = job().observe()
     assert seen.stable
     assert {s.classification for s in seen.signals} == {NOTHING}
-    assert [s.name for s in seen.signals] == list(SignalName)
+    assert [s.name for s in seen.signals] == [name for name, _ in DETECTORS]
 
 
 def test_one_outlier_is_no_incident(job: Any) -> None:
@@ -134,7 +135,7 @@ def test_longer_steps_with_the_same_throughput_are_planned(job: Any) -> None:
     j.throughput[300:] *= 2
     seen = j.observe()
     assert seen.stable
-    assert "throughput did not fall" in evidence(seen, SignalName.DRIFT).summary
+    assert "throughput did not fall" in evidence(seen, SignalName.DRIFT_STEP).summary
 
 
 def test_a_schedule_in_steps_without_throughput_is_no_drift(job: Any) -> None:
@@ -144,7 +145,7 @@ def test_a_schedule_in_steps_without_throughput_is_no_drift(job: Any) -> None:
     j.workers[400:] *= 1.4
     seen = j.observe()
     assert seen.stable
-    assert "planned schedule" in evidence(seen, SignalName.DRIFT).summary
+    assert "planned schedule" in evidence(seen, SignalName.DRIFT_STEP).summary
 
 
 def test_what_went_up_and_came_down_is_no_drift(job: Any) -> None:
@@ -203,8 +204,8 @@ def test_drift_of_step_time(job: Any) -> None:
     j = job()
     j.workers *= (1 + 0.4 * np.clip((np.arange(j.n) - 200) / 400, 0, 1))[:, None]
     seen = j.observe()
-    assert names(seen) == ["drift"]
-    found = evidence(seen, SignalName.DRIFT)
+    assert names(seen) == ["drift_step"]
+    found = evidence(seen, SignalName.DRIFT_STEP)
     assert 0.2 < found.effect < 0.6
     assert found.metric == "step_time_ms"
     assert 150 < found.onset_step < 500
@@ -217,8 +218,8 @@ def test_drift_as_a_level_change_that_throughput_confirms(job: Any) -> None:
     j = job()
     j.workers[350:] *= 1.25
     seen = j.observe()
-    assert names(seen) == ["drift"]
-    found = evidence(seen, SignalName.DRIFT)
+    assert names(seen) == ["drift_step"]
+    found = evidence(seen, SignalName.DRIFT_STEP)
     assert found.effect == pytest.approx(0.23, abs=0.03)
     assert "at once" in found.summary
 
@@ -227,7 +228,7 @@ def test_drift_without_throughput_must_be_gradual_and_large(job: Any) -> None:
     j = job()
     j.throughput = None
     j.workers *= (1 + 0.5 * np.clip((np.arange(j.n) - 250) / 350, 0, 1))[:, None]
-    assert names(j.observe()) == ["drift"]
+    assert names(j.observe()) == ["drift_step"]
     j = job()
     j.throughput = None
     j.workers *= (1 + 0.4 * np.arange(j.n) / j.n)[:, None]
@@ -239,8 +240,8 @@ def test_drift_of_loss(job: Any) -> None:
     x = np.arange(j.n)
     j.loss = np.where(x < 300, j.loss, j.loss[300] * (1 + 0.4 * (x - 300) / 300))
     seen = j.observe()
-    assert names(seen) == ["drift"]
-    found = evidence(seen, SignalName.DRIFT)
+    assert names(seen) == ["drift_loss"]
+    found = evidence(seen, SignalName.DRIFT_LOSS)
     assert found.metric == "loss"
     assert 0.2 < found.effect < 0.5
     assert 290 < found.onset_step < 480
@@ -249,20 +250,20 @@ def test_drift_of_loss(job: Any) -> None:
 def test_a_loss_that_rises_from_the_start(job: Any) -> None:
     j = job()
     j.loss = 2.0 * (1 + np.arange(j.n) / j.n)
-    assert evidence(j.observe(), SignalName.DRIFT).metric == "loss"
+    assert evidence(j.observe(), SignalName.DRIFT_LOSS).metric == "loss"
 
 
 def test_a_loss_that_jumps_and_stays(job: Any) -> None:
     j = job()
     j.loss[450:] = 1e9
-    assert evidence(j.observe(), SignalName.DRIFT).metric == "loss"
+    assert evidence(j.observe(), SignalName.DRIFT_LOSS).metric == "loss"
 
 
 def test_a_loss_that_turns_up_at_the_very_end(job: Any) -> None:
     j = job(n=240)
     j.loss = np.full(240, 2.0) - np.arange(240) * 1e-3
     j.loss[-48:] = np.linspace(1.9, 2.4, 48)
-    assert evidence(j.observe(), SignalName.DRIFT).metric == "loss"
+    assert evidence(j.observe(), SignalName.DRIFT_LOSS).metric == "loss"
 
 
 @pytest.mark.parametrize("first", [0, 500])
@@ -270,8 +271,8 @@ def test_a_loss_that_is_no_number(job: Any, first: int) -> None:
     j = job()
     j.loss[first:] = np.nan
     seen = j.observe()
-    assert names(seen) == ["drift"]
-    assert evidence(seen, SignalName.DRIFT).onset_step == first
+    assert names(seen) == ["drift_loss"]
+    assert evidence(seen, SignalName.DRIFT_LOSS).onset_step == first
 
 
 def test_loss_in_a_few_steps_only_is_no_evidence_of_drift(job: Any, observe: Any) -> None:
@@ -291,9 +292,9 @@ def test_a_run_that_is_nearly_all_planned_tells_nothing_of_a_trend(job: Any) -> 
     j = job()
     j.loss = None
     j.extra = [{"event": "resume", "step": k} for k in range(50, 600, 8)]
-    assert kind(j.observe(), SignalName.DRIFT) is UNKNOWN
+    assert kind(j.observe(), SignalName.DRIFT_STEP) is UNKNOWN
     j.extra = [{"event": "resume", "step": k} for k in range(0, 600, 8)]
-    assert kind(j.observe(), SignalName.DRIFT) is UNKNOWN
+    assert kind(j.observe(), SignalName.DRIFT_STEP) is UNKNOWN
 
 
 def test_burst(job: Any) -> None:
@@ -383,7 +384,7 @@ def test_the_gpu_gets_pinned_and_steps_slower(job: Any) -> None:
     found = evidence(seen, SignalName.GPU_SATURATED)
     assert found.onset_step == pytest.approx(300, abs=30)
     assert found.effect == pytest.approx(0.37, abs=0.05)
-    assert "explained by gpu_saturated" in evidence(seen, SignalName.DRIFT).summary
+    assert "explained by gpu_saturated" in evidence(seen, SignalName.DRIFT_STEP).summary
 
 
 def test_the_gpu_without_throughput(job: Any) -> None:
@@ -455,22 +456,22 @@ def test_a_late_straggler_explains_the_drift(job: Any) -> None:
     j.workers[400:, 2] *= 1.6
     seen = j.observe()
     assert names(seen) == ["straggler"]
-    assert "explained by straggler" in evidence(seen, SignalName.DRIFT).summary
-    assert kind(seen, SignalName.DRIFT) is NOTHING
+    assert "explained by straggler" in evidence(seen, SignalName.DRIFT_STEP).summary
+    assert kind(seen, SignalName.DRIFT_STEP) is NOTHING
 
 
 def test_a_drift_of_its_own_stays_beside_a_straggler(job: Any) -> None:
     j = job(n=900)
     j.workers[:, 2] *= 1.6
     j.workers *= (1 + 0.4 * np.arange(j.n) / j.n)[:, None]
-    assert names(j.observe()) == ["drift", "straggler"]
+    assert names(j.observe()) == ["drift_step", "straggler"]
 
 
 def test_congestion_explains_the_drift_but_not_the_loss(job: Any) -> None:
     j = job(n=900)
     j.comm[400:] *= 6
     j.loss[600:] = np.nan
-    assert names(j.observe()) == ["drift", "comm_congestion"]
+    assert names(j.observe()) == ["drift_loss", "comm_congestion"]
     j = job(n=900)
     j.comm[400:] *= 6
     assert names(j.observe()) == ["comm_congestion"]
@@ -485,6 +486,7 @@ def test_fields_that_are_missing_make_their_detectors_abstain(job: Any) -> None:
     j.workers = j.util = j.mem = j.loss = j.throughput = None
     seen = j.observe()
     assert {s.name for s in seen.signals if s.classification is UNKNOWN} == {
+        SignalName.DRIFT_LOSS,
         SignalName.STRAGGLER,
         SignalName.GPU_SATURATED,
         SignalName.COMM_CONGESTION,
@@ -519,3 +521,125 @@ def test_too_many_unusable_lines(job: Any) -> None:
     assert seen.insufficient
     assert "23 % of 130 lines unusable" in seen.signals[0].evidence.summary
     assert j.observe(max_dropped_pct=25.0).stable
+
+
+# What an independent generator found.
+
+
+def drifts(job: Any, shape: Any, **options: Any) -> Observation:
+    j = job(n=1200, **options)
+    j.workers *= (1 + shape(np.arange(j.n) / j.n))[:, None]
+    seen: Observation = j.observe()
+    return seen
+
+
+@pytest.mark.parametrize("onset", [0.08, 0.5, 0.92])
+def test_slower_at_once_early_or_late(job: Any, onset: float) -> None:
+    seen = drifts(job, lambda x: np.where(x >= onset, 0.2, 0.0))
+    assert names(seen) == ["drift_step"]
+    assert seen.pr_worthy
+    assert abs(evidence(seen, SignalName.DRIFT_STEP).onset_step - 1200 * onset) < 60
+
+
+def test_a_ramp_in_the_last_third(job: Any) -> None:
+    seen = drifts(job, lambda x: 0.4 * np.clip((x - 0.7) / 0.3, 0, 1))
+    assert names(seen) == ["drift_step"]
+
+
+def test_slower_amid_frequent_checkpoints(job: Any) -> None:
+    j = job(n=1200)
+    j.pause[::15] = 6 * 400
+    j.workers[600:] *= 1.2
+    assert names(j.observe()) == ["drift_step"]
+
+
+def test_levels_that_a_run_goes_between_are_no_drift(job: Any) -> None:
+    j = job(n=1200)
+    for first in (200, 500, 800, 1130):
+        j.workers[first : first + 70] *= 1.6
+    assert "drift_step" not in names(j.observe())
+
+
+def test_a_run_that_still_settles_hides_no_early_drift(job: Any) -> None:
+    j = job(n=1200, noise=0.002)
+    j.workers[:25] *= 1.25
+    j.workers[25:50] *= 1.12
+    j.workers[100:] *= 1.2
+    assert names(j.observe()) == ["drift_step"]
+
+
+def test_an_unconfirmed_drift_is_for_people_to_read(job: Any) -> None:
+    j = job(n=1200)
+    j.throughput = None
+    j.workers *= (1 + 0.8 * np.clip((np.arange(1200) / 1200 - 0.3) / 0.7, 0, 1))[:, None]
+    seen = j.observe()
+    assert names(seen) == ["drift_step"]
+    assert not seen.pr_worthy
+    assert seen.classification is FOUND
+
+
+def test_what_only_the_last_records_show(job: Any) -> None:
+    j = job(n=9000)
+    j.workers[8850:] *= 1.3
+    assert names(j.observe()) == ["drift_step"]
+    small = job(n=9000)
+    small.workers[8850:] *= 1.1
+    assert small.observe().stable
+
+
+def test_a_loss_that_steps_up_and_stays_while_it_goes_on_falling(job: Any) -> None:
+    j = job(n=1200)
+    x = np.arange(1200) / 1200
+    j.loss = (1 + 6 * np.exp(-4 * x)) * (1 + np.random.default_rng(3).normal(0, 0.004, 1200))
+    j.loss[400:] = 2.75 * (1.09 - 0.03 * x[400:]) * (1 + np.random.default_rng(4).normal(0, 0.004, 800))
+    seen = j.observe()
+    assert names(seen) == ["drift_loss"]
+    assert seen.facets()["drift"]
+
+
+def test_a_loss_that_steps_up_and_comes_down_again(job: Any) -> None:
+    j = job(n=1200)
+    x = np.arange(1200) / 1200
+    j.loss = j.loss + np.where(x >= 0.4, 0.8 * np.exp(-(x - 0.4) * 15), 0.0)
+    assert j.observe().stable
+
+
+def test_a_loss_that_is_hardly_ever_finite_says_little(job: Any) -> None:
+    j = job(n=1200)
+    j.loss[:1100] = np.nan
+    seen = j.observe()
+    assert kind(seen, SignalName.DRIFT_LOSS) is UNKNOWN
+
+
+def test_a_late_straggler_in_a_long_run(job: Any) -> None:
+    j = job(n=2000)
+    j.workers[1850:, 2] *= 1.5
+    seen = j.observe()
+    assert names(seen) == ["straggler"]
+    assert evidence(seen, SignalName.STRAGGLER).culprits == ("worker-2",)
+
+
+def staged(job: Any, observe: Any, stages: list[int], slow: dict[int, float]) -> Observation:
+    j = job(n=600, workers=len(stages))
+    for index, times in slow.items():
+        j.workers[:, index] *= times
+    records = j.records()
+    for record in records:
+        record["pp_stage"] = stages
+    seen: Observation = observe(records)
+    return seen
+
+
+def test_a_long_stage_is_no_straggler(job: Any, observe: Any) -> None:
+    seen = staged(job, observe, [0, 0, 1, 1], {2: 1.5, 3: 1.5})
+    assert seen.stable
+    assert "rebalance the stages" in evidence(seen, SignalName.STRAGGLER).summary
+
+
+def test_a_straggler_within_its_stage(job: Any, observe: Any) -> None:
+    seen = staged(job, observe, [0, 0, 0, 1, 1, 1], {3: 1.5, 4: 1.5, 5: 2.1})
+    assert evidence(seen, SignalName.STRAGGLER).culprits == ("worker-5",)
+
+
+def test_alone_in_its_stage_nobody_can_say(job: Any, observe: Any) -> None:
+    assert "straggler" not in names(staged(job, observe, [0, 0, 0, 1], {3: 1.6}))
