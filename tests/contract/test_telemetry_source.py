@@ -251,7 +251,9 @@ def test_each_scenario_shows_what_it_is_called_after(scenario: str, seed: int) -
         observer.feed(block)
     seen = observer.finish()
     quiet = {"stable", "recovered", "empty"}
-    assert [str(name) for name in seen.found] == ([] if scenario in quiet else ["drift_step" if scenario == "drift" else scenario])
+    assert [str(name) for name in seen.found] == (
+        [] if scenario in quiet else ["drift_step" if scenario == "drift" else scenario]
+    )
     assert seen.insufficient == (scenario == "empty")
     assert blocks == list(SyntheticSource(scenario, seed=seed).chunks())
 

@@ -13,6 +13,7 @@ from gitops_mk.core.bundle import policy_bundle, rollback_plan
 from gitops_mk.core.checks import registry
 from gitops_mk.core.checks.facts import PLAN_MAX_BYTES, Facts, built_knobs
 from gitops_mk.core.checks.steps import build, envelope, freshness, invariants, plan, policy, render, scope
+from gitops_mk.core.detect.registry import DETECTORS
 from gitops_mk.core.envelope.registry import RULES
 from gitops_mk.core.planner import Options, decide_actions
 from gitops_mk.core.policy import load_policy
@@ -407,7 +408,7 @@ def test_trace_tells_inputs_signals_verdicts_and_outcome() -> None:
     seen = make.observation(SignalName.STRAGGLER)
     decision = decide_actions(make.state(), seen, Options(), make.NOW)
     text = trace_lines(trace_events(make.state(), seen, decision, {"planned": "x"}, ts="2026-01-01T00:00:00Z"))
-    assert text.count('"event":"signal"') == len(SignalName)
+    assert text.count('"event":"signal"') == len(DETECTORS)
     assert text.count('"event":"verdict"') == len(RULES)
     assert text.splitlines()[-1].count('"event":"outcome"') == 1
 

@@ -22,7 +22,7 @@ from gitops_mk.model.passport import InvariantRule, KnobLimit, Passport
 from gitops_mk.model.plan import InvariantState, PlanItem, knob_patch, plan_item
 from gitops_mk.model.report import report
 from gitops_mk.model.settings import RepoSettings, safe_repo_path
-from gitops_mk.model.signal import SignalName
+from gitops_mk.model.signal import Classification, SignalName
 from gitops_mk.model.telemetry import IngestCounts
 from gitops_mk.model.times import format_time, from_epoch, parse_time
 from gitops_mk.model.verdict import Reason, Verdict
@@ -138,6 +138,11 @@ class TestSignals:
     def test_words(self) -> None:
         assert make.observation(SignalName.DRIFT_STEP).words() == {"drift", "drift_step", "incident"}
         assert make.observation().words() == {"stable"}
+        assert make.observation(SignalName.DRIFT_STEP).classification is Classification.SIGNAL_FOUND
+        assert make.observation().classification is Classification.NO_ACTIONABLE_SIGNAL
+        assert make.observation(insufficient=True).classification is Classification.INSUFFICIENT_EVIDENCE
+        assert make.observation(SignalName.BURST).facets()["burst"]
+        assert not make.observation().pr_worthy
         assert make.observation(insufficient=True).words() == frozenset()
         seen = make.observation(SignalName.DRIFT_STEP)
         drift = seen.signal(SignalName.DRIFT_STEP)

@@ -1,0 +1,1 @@
+"""How good the decisions are, on runs whose truth is known: `python -m tests.bench.decisions`."""
