@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "passport": ("passport", "passport", "List, show and validate passports."),
     "pr": ("pr", "pr", "List, show, approve and close pull requests."),
     "propose": ("propose", "propose", "A plan to a branch and a pull request."),
+    "replay": ("replay", "replay", "Ask a recorded run again, window by window."),
     "rollback": ("rollback", "rollback", "Open the pull request that undoes an applied one."),
     "verify": ("verify", "verify", "The CI check of a pull request."),
     "workloads": ("workloads", "workloads", "List the workloads of a cluster, and where each comes from."),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gitops_mk.cli import output
 from gitops_mk.cli.options import PATH, cluster_options, json_option, out_option, pod_options, telemetry_options
+
+if TYPE_CHECKING:
+    from gitops_mk.model.signal import Observation
 
 
 @click.command(
@@ -21,6 +25,7 @@ from gitops_mk.cli.options import PATH, cluster_options, json_option, out_option
 @pod_options
 @cluster_options
 @click.option("--record-raw", type=PATH, help="Keep the raw lines, byte for byte, in this file.")
+@click.option("--plot", "plot_file", type=PATH, help="Draw what was seen in this file, as SVG.")
 @out_option
 @json_option
 def observe(
@@ -38,6 +43,7 @@ def observe(
     kubeconfig: str | None,
     context: str | None,
     record_raw: Path | None,
+    plot_file: Path | None,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -47,9 +53,12 @@ def observe(
     from gitops_mk.config import parse_duration
     from gitops_mk.controller.observe import observation_payload
     from gitops_mk.controller.observe import observe as run
+    from gitops_mk.errors import InputError
     from gitops_mk.model.report import report
     from gitops_mk.wiring import PodsAsked, make_source
 
+    if plot_file is not None and plot_file.suffix.lower() != ".svg":
+        raise InputError(f"--plot {plot_file}, expected a name that ends in .svg", hint="for example --plot seen.svg")
     clock = SystemClock()
     telemetry = make_source(
         source=source, path=path, scenario=scenario, seed=seed, follow=follow, fmt=fmt, record_raw=record_raw,
@@ -62,6 +71,8 @@ def observe(
         seen = run(telemetry, clock=clock, artifacts=artifacts, progress=progress)
     payload = report(observation_payload(seen), started=started, finished=clock.now(), out_dir=artifacts.out_dir)
     written = artifacts.report("observe", payload, at=started)
+    if plot_file is not None:
+        _draw(seen, plot_file)
     if as_json:
         output.print_json(payload)
         return
@@ -76,3 +87,16 @@ def observe(
         output.say(f"note: {note}")
     if counts.records == 0:
         output.hint("no usable record: expected one JSON object a step with step_time_ms, see docs/signals.md")
+
+
+def _draw(seen: Observation, path: Path) -> None:
+    from gitops_mk.adapters.artifacts import write_atomic
+    from gitops_mk.core.render.plot import plot
+    from gitops_mk.errors import InputError
+
+    try:
+        write_atomic(path, plot(seen).encode())
+    except OSError as exc:
+        raise InputError(
+            f"{path} can't be written: {exc.strerror or exc}", hint="name another file with --plot"
+        ) from exc
