@@ -39,8 +39,8 @@ class Evidence(Frozen):
     """Why a detector said what it said.
 
     `effect` and `threshold` are fractions (0.31 = 31 %) of the quiet level, `noise` the robust relative spread of it.
-    `onset_step` and `duration_steps` are in steps; `series` is the metric over the window, oldest first, at most 64 points
-    in `unit`; `values` holds the further numbers a reader may want to check.
+    `onset_step` and `duration_steps` are in steps; `series` is the metric over the steps from the first to the last of
+    `series_steps`, oldest first, at most 64 points in `unit`; `values` holds the further numbers a reader may want to check.
     """
 
     summary: str
@@ -53,6 +53,7 @@ class Evidence(Frozen):
     duration_steps: int | None = None
     culprits: tuple[str, ...] = ()
     series: tuple[float, ...] = ()
+    series_steps: tuple[int, int] | None = None
     values: dict[str, float] = {}
 
 

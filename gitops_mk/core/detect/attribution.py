@@ -10,6 +10,7 @@ import numpy as np
 
 from gitops_mk.core.detect.answers import nothing
 from gitops_mk.core.detect.history import View, comm_of, lag_of
+from gitops_mk.core.detect.points import points
 from gitops_mk.core.detect.registry import DETECTORS
 from gitops_mk.core.detect.stats import median
 from gitops_mk.core.parse.columns import F64
@@ -46,7 +47,16 @@ def _judge(view: View) -> tuple[Signal, ...]:
             if name in SYMPTOMS and answers[name].found:
                 again = detect(rest)
                 answers[name] = again if again.found else _explained(answers[name], answers[causes[0]])
-    return tuple(answers.values())
+    return tuple(_dated(answer, view) for answer in answers.values())
+
+
+def _dated(signal: Signal, view: View) -> Signal:
+    """The answer with the steps that its series is of: all that the detector saw."""
+    if not signal.evidence.series:
+        return signal
+    step = points(view).step if signal.name in DRIFTS else view.recent.step
+    covered = (int(step[0]), int(step[-1]))
+    return signal.model_copy(update={"evidence": signal.evidence.model_copy(update={"series_steps": covered})})
 
 
 def without(view: View, causes: list[SignalName], answers: dict[SignalName, Signal]) -> View:

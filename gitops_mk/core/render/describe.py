@@ -101,14 +101,14 @@ def chart(evidence: Evidence, window: Window) -> str | None:
     return (
         f"```mermaid\n{_LOOKS}\nxychart-beta\n"
         f'    title "{plain(evidence.metric, most=60).replace(chr(34), "")}"\n'
-        f"{_steps(window)}"
+        f"{_steps(evidence, window)}"
         f'    y-axis "{plain(evidence.unit, most=12).replace(chr(34), "")}" {max(0.0, low - pad):.4g} --> {high + pad:.4g}\n'
         f"    line [{points}]\n```"
     )
 
 
-def _steps(window: Window) -> str:
-    first, last = window.first_step, window.last_step
+def _steps(evidence: Evidence, window: Window) -> str:
+    first, last = evidence.series_steps or (window.first_step, window.last_step)
     if first is None or last is None or last <= first:
         return ""
     return f'    x-axis "step" {first} --> {last}\n'

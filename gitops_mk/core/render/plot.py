@@ -6,7 +6,6 @@ import math
 from statistics import median
 from typing import Final
 
-from gitops_mk.core.detect.history import SCALE
 from gitops_mk.core.render.text import plain
 from gitops_mk.model.signal import Evidence, Observation, Signal, SignalName
 from gitops_mk.model.telemetry import Window
@@ -47,8 +46,7 @@ def plot(observation: Observation) -> str:
     """The picture, as SVG 1.1 text. Equal observations give equal text; it names no file, script or font from elsewhere.
 
     Each found signal has a panel; where there is none, the step time has one. The onset is an upright line, the threshold a
-    dashed one where it is a fraction of what is shown. Where a run is longer than its detectors' shorter scale (2048
-    records), a series does not say which steps it covers: it is then drawn by age alone.
+    dashed one where it is a fraction of what is shown. A series that does not say which steps it covers is drawn by age.
     """
     signals = [s for s in observation.signals if s.found] or _quiet(observation)
     height = HEAD + PANEL * max(1, len(signals))
@@ -89,7 +87,7 @@ def _panel(signal: Signal, window: Window, y0: int) -> list[str]:
     values = [v for v in evidence.series if abs(v) < LARGEST]
     if not values:
         return [*out, _label(LEFT, y0 + 90, "its detector gives no series", "s")]
-    bounds = _bounds(window)
+    bounds = _bounds(evidence)
     level = _level(signal, bounds)
     low, high = min(values), max(values)
     # A bar far above everything would squeeze the series into a line: it is then told, not drawn.
@@ -153,12 +151,10 @@ def _below(bounds: tuple[int, int] | None, left: int, right: int, bottom: int, *
     return out
 
 
-def _bounds(window: Window) -> tuple[int, int] | None:
-    """First and last step of a series, where it is sure to cover the whole window."""
-    first, last = window.first_step, window.last_step
-    if first is None or last is None or last <= first or window.steps > SCALE:
-        return None
-    return first, last
+def _bounds(evidence: Evidence) -> tuple[int, int] | None:
+    """First and last step of a series, where it has them."""
+    covered = evidence.series_steps
+    return covered if covered is not None and covered[0] < covered[1] else None
 
 
 def _level(signal: Signal, bounds: tuple[int, int] | None) -> float | None:

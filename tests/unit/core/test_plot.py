@@ -33,11 +33,12 @@ def signal(
     culprits: tuple[str, ...] = (),
     series: Sequence[float] = LEVEL,
     values: dict[str, float] | None = None,
+    steps: tuple[int, int] | None = (0, 100),
 ) -> Signal:
     kind = Classification.SIGNAL_FOUND if found else Classification.NO_ACTIONABLE_SIGNAL
     evidence = Evidence(
         summary=summary, metric=metric, unit=unit, threshold=threshold, onset_step=onset, culprits=culprits,
-        series=tuple(series), values=values or {},
+        series=tuple(series), series_steps=steps, values=values or {},
     )  # fmt: skip
     return Signal(name=name, classification=kind, evidence=evidence)
 
@@ -93,15 +94,13 @@ def test_no_series() -> None:
 
 
 def test_every_step_a_point() -> None:
-    root, _ = drawn(signal(series=[1.0, 2.0]), window=Window(first_step=1, last_step=2, steps=2))
+    root, _ = drawn(signal(series=[1.0, 2.0], steps=(1, 2)), window=Window(first_step=1, last_step=2, steps=2))
     assert "training step" in labels(root)
 
 
-@pytest.mark.parametrize(
-    "window", [Window(), Window(first_step=5, last_step=5, steps=1), WHOLE.model_copy(update={"steps": 5000})]
-)
-def test_a_series_of_unknown_steps_has_no_onset_line(window: Window) -> None:
-    root, _ = drawn(signal(onset=50, threshold=0.5), window=window)
+@pytest.mark.parametrize("steps", [None, (5, 5)])
+def test_a_series_of_unknown_steps_has_no_onset_line(steps: tuple[int, int] | None) -> None:
+    root, _ = drawn(signal(onset=50, threshold=0.5, steps=steps))
     assert paths(root, "o") == paths(root, "b") == []
     assert any(label.startswith("the stretch that the detector saw, oldest to newest") for label in labels(root))
 
@@ -175,3 +174,7 @@ def test_any_numbers_give_a_picture(series: list[float], threshold: float) -> No
     _, text = drawn(signal(series=series, threshold=threshold, onset=60))
     coordinates = re.findall(r'(?:points|d|x|y|cy)="([^"]*)"', text)
     assert not any("nan" in c or "inf" in c for c in coordinates)
+
+
+def test_a_window_without_steps() -> None:
+    assert any(label.endswith(": no steps") for label in labels(drawn(window=Window())[0]))
