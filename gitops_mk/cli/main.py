@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "controller": ("controller", "controller", "Watch a cluster's workloads, and propose."),
     "demo": ("demo", "demo", "The whole loop on this machine, nothing leaves it."),
     "doctor": ("doctor", "doctor", "Say what is missing, and how to mend it."),
+    "explain": ("explain", "explain", "Why this pull request, or why none."),
     "hold": ("hold", "hold", "List and release what reviewers said no to."),
     "init": ("init", "init", "Set a GitOps repository up."),
     "k8s": ("k8s", "k8s", "Render a plan as kubectl script; verify it; apply it."),

@@ -26,7 +26,8 @@ def pr() -> None:
 
 
 @contextmanager
-def _place(repo: Path | None, forge: str | None, base_branch: str | None) -> Iterator[tuple[Workplace, Tools]]:
+def open_place(repo: Path | None, forge: str | None, base_branch: str | None) -> Iterator[tuple[Workplace, Tools]]:
+    """The forge of a GitOps repository, to read. Raises MkError."""
     from gitops_mk.config import Access
     from gitops_mk.wiring import make_tools, open_workplace
 
@@ -35,7 +36,8 @@ def _place(repo: Path | None, forge: str | None, base_branch: str | None) -> Ite
         yield place, tools
 
 
-def _get(place: Workplace, number: int) -> PullRequest:
+def get_pr(place: Workplace, number: int) -> PullRequest:
+    """One pull request. Raises InputError when there is none of that number."""
     found = place.forge.get_pr(number)
     if found is None:
         raise InputError(f"there is no pull request #{number}", hint="`mk pr list` shows those there are")
@@ -48,7 +50,7 @@ def _get(place: Workplace, number: int) -> PullRequest:
 @json_option
 def list_(everything: bool, repo: Path | None, forge: str | None, base_branch: str | None, as_json: bool) -> None:
     """List open pull requests."""
-    with _place(repo, forge, base_branch) as (place, _):
+    with open_place(repo, forge, base_branch) as (place, _):
         found = place.forge.list_prs(open_only=not everything)
     if as_json:
         output.print_json([item.plain() for item in found])
@@ -65,8 +67,8 @@ def list_(everything: bool, repo: Path | None, forge: str | None, base_branch: s
 @json_option
 def show(number: int, repo: Path | None, forge: str | None, base_branch: str | None, as_json: bool) -> None:
     """Show one pull request: what it says, its checks and its reviews."""
-    with _place(repo, forge, base_branch) as (place, _):
-        found = _get(place, number)
+    with open_place(repo, forge, base_branch) as (place, _):
+        found = get_pr(place, number)
     if as_json:
         output.print_json(found.plain())
         return
@@ -92,8 +94,8 @@ def show(number: int, repo: Path | None, forge: str | None, base_branch: str | N
 @repo_options
 def diff(number: int, repo: Path | None, forge: str | None, base_branch: str | None) -> None:
     """Print what merging would change, as a unified diff."""
-    with _place(repo, forge, base_branch) as (place, _):
-        found = _get(place, number)
+    with open_place(repo, forge, base_branch) as (place, _):
+        found = get_pr(place, number)
         head = found.head_sha
         if head is None or place.forge.repo.resolve(head) is None:
             raise InputError(f"#{number}: branch {found.branch} is gone, there is no diff to show")
@@ -116,8 +118,8 @@ def approve(
     from gitops_mk.wiring import user_identity
 
     by = user_identity(repo)
-    with _place(repo, forge, base_branch) as (place, tools):
-        found = _get(place, number)
+    with open_place(repo, forge, base_branch) as (place, tools):
+        found = get_pr(place, number)
         if found.state is not PrState.OPEN or found.head_sha is None:
             raise InputError(f"#{number} is {found.state}, expected an open one")
         if by.email.lower() == found.author.email.lower():
@@ -144,8 +146,8 @@ def close(number: int, reason: str, repo: Path | None, forge: str | None, base_b
     from gitops_mk.wiring import user_identity
 
     by = user_identity(repo)
-    with _place(repo, forge, base_branch) as (place, _):
-        found = _get(place, number)
+    with open_place(repo, forge, base_branch) as (place, _):
+        found = get_pr(place, number)
         if found.state is not PrState.OPEN:
             raise InputError(f"#{number} is {found.state} already")
         close_pr(place.forge, found, by=by, why=reason[:500])

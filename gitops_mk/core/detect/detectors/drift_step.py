@@ -88,6 +88,9 @@ def detect(view: View) -> Signal:
             "last_ms": float(np.exp(quiet[-1])),
         },
     }
+    if effect >= EFFECT and _announced(view, seen.step, onset, count):
+        summary = f"steps are {percent(effect)} longer since a schedule that the job announced"
+        return nothing(NAME, summary, "step_time_ms", **common)
     confirmed = paced and slower >= max(PACE_EFFECT, PACE_SHARE * effect)
     if effect >= enough and (confirmed if paced else gradual):
         told = "and throughput fell with it" if paced else "and no throughput is given to tell a planned change by"
@@ -106,6 +109,13 @@ def detect(view: View) -> Signal:
         why = "throughput did not fall" if paced else "a planned schedule looks the same: no throughput is given"
         return nothing(NAME, f"steps are {percent(effect)} longer, but {why}", "step_time_ms", **common)
     return nothing(NAME, "steps do not get slower for good", "step_time_ms", **common)
+
+
+def _announced(view: View, step: F64, onset: int, count: int) -> bool:
+    """True when the job announced a change of schedule within two blocks of the onset."""
+    near = 2.0 * float(step[-1] - step[0]) / count
+    told = [event.step for event in view.events if event.kind == "schedule" and event.step is not None]
+    return any(abs(at - float(step[onset])) <= near for at in told)
 
 
 def _rise(quiet: F64) -> _Shape | None:

@@ -643,3 +643,14 @@ def test_a_straggler_within_its_stage(job: Any, observe: Any) -> None:
 
 def test_alone_in_its_stage_nobody_can_say(job: Any, observe: Any) -> None:
     assert "straggler" not in names(staged(job, observe, [0, 0, 0, 1], {3: 1.6}))
+
+
+def test_a_schedule_that_was_announced_is_no_drift(job: Any) -> None:
+    j = job(n=1200)
+    j.workers[600:] *= 1.3
+    j.extra = [{"event": "schedule", "step": 601}, {"event": "schedule"}]
+    seen = j.observe()
+    assert seen.stable
+    assert "announced" in evidence(seen, SignalName.DRIFT_STEP).summary
+    j.extra = [{"event": "schedule", "step": 100}]
+    assert names(j.observe()) == ["drift_step"]
