@@ -66,6 +66,8 @@ def pod_options(function: F) -> F:
 
 def telemetry_options(function: F) -> F:
     """Where telemetry comes from."""
+    from gitops_mk.core.parse.names import FORMATS
+
     for option in (
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of a synthetic scenario."),
         click.option("--scenario", help="Synthetic scenario (implies --source synthetic)."),
@@ -74,10 +76,8 @@ def telemetry_options(function: F) -> F:
             help="Stop following after this long: 30s, 2m, 1h. Logs of pods are followed for 2m unless told.",
         ),
         click.option("--follow", is_flag=True, help="Go on reading as the log grows, until --duration or Ctrl-C."),
-        click.option(
-            "--format", "fmt", type=click.Choice(["jsonl", "csv"]), help="Format, when it is not to be detected."
-        ),
-        click.option("--path", help="Telemetry file, JSON lines or CSV, maybe .gz; - for stdin."),
+        click.option("--format", "fmt", type=click.Choice(FORMATS), help="Format, when it is not to be detected."),
+        click.option("--path", help="Telemetry: JSON lines, CSV or a trainer's log, maybe .gz; - for stdin."),
     ):
         function = option(function)
     return function

@@ -9,7 +9,7 @@ from gitops_mk.model.base import Frozen
 
 class IngestCounts(Frozen):
     """How many lines were read and what became of them: `records` is what detection saw, `events` are planned pauses,
-    `left_out` are steps from before the last merge.
+    `left_out` are steps from before the last merge, `other` are lines that claim to be no step (a log's chatter).
     """
 
     lines: int = 0
@@ -25,11 +25,13 @@ class IngestCounts(Frozen):
     resumes: int = 0
     gaps: int = 0
     left_out: int = 0
+    other: int = 0
 
     @property
     def dropped_pct(self) -> float:
-        """Dropped lines in percent of all lines read; 0 when nothing was read."""
-        return 100.0 * self.dropped_total / self.lines if self.lines else 0.0
+        """Dropped lines in percent of those that claim to be a step; 0 when there is none."""
+        claimed = self.lines - self.other
+        return 100.0 * self.dropped_total / claimed if claimed > 0 else 0.0
 
 
 class Window(Frozen):

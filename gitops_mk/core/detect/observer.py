@@ -106,6 +106,7 @@ class Observer:
             resumes=sequence.resumes,
             gaps=sequence.gaps,
             left_out=self._left_out,
+            other=tally.other,
         )
 
     def _signals(self, counts: IngestCounts) -> tuple[Signal, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,19 @@ Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
 
-@dataclass(frozen=True)
+def _not_given() -> F64:
+    return np.empty(0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Columns:
     """Step records, one a row. NaN means "not given" everywhere.
 
     ts: epoch milliseconds. step_ms: milliseconds, NaN where it is still to be derived. loss: `inf` stands for a loss
-    that was given and is not finite. util, mem: percent. comm_ms: milliseconds. workers: rows x workers,
-    milliseconds. segment: how often the job had resumed by then.
+    that was given and is not finite. util, mem: percent. comm_ms: milliseconds. wait_ms: milliseconds a step waited for
+    input. retries: allocations retried since the start. clock_mhz: clock of the GPU's multiprocessors, MHz.
+    segment: how often the job had resumed by then. workers: rows x workers, milliseconds. The three columns that most
+    jobs do not give may be left out.
     """
 
     ts: F64
@@ -30,8 +36,17 @@ class Columns:
     util: F64
     mem: F64
     comm_ms: F64
+    wait_ms: F64 = field(default_factory=_not_given)
+    retries: F64 = field(default_factory=_not_given)
+    clock_mhz: F64 = field(default_factory=_not_given)
     segment: F64
     workers: F64
+
+    def __post_init__(self) -> None:
+        rows = len(self.step_ms)
+        for name in ("wait_ms", "retries", "clock_mhz"):
+            if len(getattr(self, name)) != rows:
+                object.__setattr__(self, name, np.full(rows, np.nan))
 
     def __len__(self) -> int:
         return len(self.step_ms)

@@ -1,17 +1,19 @@
-"""Chunks of bytes to columns: lines put together, the format found out, the counts kept."""
+"""Chunks of bytes to columns: lines put together, the format found out, ranks merged, the counts kept."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from gitops_mk.core.parse.columns import Columns
-from gitops_mk.core.parse.csvlines import CsvLines
-from gitops_mk.core.parse.fields import ALIASES
-from gitops_mk.core.parse.jsonl import JsonLines
+from gitops_mk.core.parse.fields import ALIASES, PLANNED_EVENTS, with_fields
+from gitops_mk.core.parse.formats.jsonl import JsonLines
+from gitops_mk.core.parse.formats.registry import TABLES, TEXTS, Detector, Lines, open_lines
+from gitops_mk.core.parse.names import FORMATS, UNKNOWN_FORMAT
+from gitops_mk.core.parse.ranks import RankMerger
 from gitops_mk.core.parse.rows import Layout, PlannedEvent, Tally
 from gitops_mk.errors import InputError
 
 MAX_LINE = 1_048_576
-FORMATS = ("jsonl", "csv")
-UNKNOWN_FORMAT = "unknown"
 # Rows are made into columns this many bytes at a time, so that a large chunk needs no more memory than a small one.
 _BLOCK = 262_144
 _BOM = b"\xef\xbb\xbf"
@@ -20,10 +22,20 @@ _BOM = b"\xef\xbb\xbf"
 class Reader:
     """Feed it bytes cut anywhere; it gives columns. A line over 1 MiB is counted as invalid shape and never held.
 
-    Raises InputError for a format other than `jsonl` and `csv`.
+    The format is that of the first line that can be of one only, unless `format_` names it; until then lines are read as
+    JSON. `fields` maps a name of ours, which says the unit, to the job's own name of that field. `planned` are events
+    that no line announces: (step, kind).
+
+    Raises InputError for a format, a field or a kind of event that is unknown.
     """
 
-    def __init__(self, format_: str | None = None) -> None:
+    def __init__(
+        self,
+        format_: str | None = None,
+        *,
+        fields: Mapping[str, str] | None = None,
+        planned: Iterable[tuple[float, str]] = (),
+    ) -> None:
         if format_ is not None and format_ not in FORMATS:
             raise InputError(
                 f"format {format_!r}, expected one of {', '.join(FORMATS)}",
@@ -32,14 +44,19 @@ class Reader:
         self.format = format_ or UNKNOWN_FORMAT
         self.tally = Tally()
         self.events: list[PlannedEvent] = []
-        self._layout = Layout()
-        self._lines: JsonLines | CsvLines | None = self._of(format_) if format_ else None
+        self._planned = [_planned(step, what) for step, what in planned]
+        self._aliases = with_fields(fields or {})
+        self._layout = Layout(self._aliases)
+        self._detector = Detector(self._aliases)
+        self._lines: Lines | None = open_lines(format_, self._layout) if format_ else None
+        self._undecided = JsonLines(self._layout)
+        self._ranks = RankMerger(self.tally)
         self._rest = b""
         self._skipping = False
         self._begun = False
 
     def feed(self, chunk: bytes) -> list[Columns]:
-        """The columns of all lines that are complete by now."""
+        """The columns of all lines that are complete by now, but for those of ranks that others may still belong to."""
         data = self._rest + chunk if self._rest else chunk
         self._rest = b""
         if self._skipping:
@@ -58,37 +75,67 @@ class Reader:
         return self._blocks(data[:end])
 
     def finish(self) -> list[Columns]:
-        """The columns of a last line without a newline."""
+        """The columns of a last line without a newline, and of all that was held back."""
         rest, self._rest = self._rest, b""
-        return self._blocks(rest + b"\n") if rest.strip() else []
+        out = self._blocks(rest + b"\n") if rest.strip() else []
+        self.events += self._planned
+        self._planned = []
+        return out + self._ranks.finish()
 
     def _too_long(self) -> None:
         self.tally.lines += 1
         self.tally.invalid_shape += 1
 
     def _blocks(self, data: bytes) -> list[Columns]:
-        out, start = [], 0
+        out: list[Columns] = []
+        start = 0
         while start < len(data):
             # A little more than a block is not worth a copy.
             end = len(data) if len(data) - start <= 2 * _BLOCK else data.find(b"\n", start + _BLOCK) + 1
-            if (columns := self._block(data[start:end])) is not None:
-                out.append(columns)
+            out += self._block(data[start:end])
             start = end
         return out
 
-    def _block(self, block: bytes) -> Columns | None:
+    def _block(self, block: bytes) -> list[Columns]:
         if len(block) > MAX_LINE:
             block = self._without_long_lines(block)
         if not self._begun:
             block = block.lstrip().removeprefix(_BOM)
             if not block.strip():
-                return None
+                return []
             self._begun = True
         if self._lines is None:
-            self.format = detect_format(block.lstrip().partition(b"\n")[0])
-            self._lines = self._of(self.format)
-        rows = self._lines.rows(block, self.tally)
-        return self._layout.columns(rows, self.tally, self.events) if rows else None
+            block = self._decide(block)
+        return self._read(self._lines, block) if self._lines is not None and block else []
+
+    def _decide(self, block: bytes) -> bytes:
+        """Look at line after line until one is of a format; gives that line and the rest."""
+        at = 0
+        while at < len(block):
+            end = block.index(b"\n", at) + 1
+            line = block[at:end]
+            name = self._detector.claimed(line) if line.strip() else None
+            if name is not None:
+                self._settle(name)
+                return block[at:]
+            self._read(self._undecided, line)
+            at = end
+        return b""
+
+    def _settle(self, name: str) -> None:
+        self.format = name
+        tally = self.tally
+        if name in TEXTS or name in TABLES:
+            # What else a job prints is no fault in a log that is no JSON.
+            tally.other += tally.invalid_json + tally.invalid_shape + tally.missing_fields
+            tally.invalid_json = tally.invalid_shape = tally.missing_fields = 0
+            self._layout = Layout(self._aliases)
+        self._lines = self._detector.opened(name, self._layout)
+
+    def _read(self, lines: Lines, block: bytes) -> list[Columns]:
+        rows = lines.rows(block, self.tally)
+        batch = self._layout.columns(rows, self.tally, self.events) if rows else None
+        return self._ranks.feed(batch) if batch is not None else []
 
     def _without_long_lines(self, block: bytes) -> bytes:
         lines = block.split(b"\n")
@@ -97,11 +144,14 @@ class Reader:
             self._too_long()
         return b"\n".join(kept)
 
-    def _of(self, format_: str) -> JsonLines | CsvLines:
-        return CsvLines(self._layout) if format_ == "csv" else JsonLines(self._layout)
+
+def _planned(step: float, what: str) -> PlannedEvent:
+    if what not in PLANNED_EVENTS:
+        raise InputError(f"planned: {what!r}, expected one of {', '.join(sorted(PLANNED_EVENTS))}")
+    return PlannedEvent(what, float(step))
 
 
-def detect_format(line: bytes) -> str:
-    """`csv` for a line that is a header with a name we know and no brace, else `jsonl`."""
-    names = {cell.strip().strip('"') for cell in line.decode("utf-8", "replace").split(",")}
-    return "csv" if b"{" not in line and not names.isdisjoint(ALIASES) else "jsonl"
+def detect_format(line: bytes) -> str | None:
+    """What one line by itself tells of the format: `csv` for a table's header, None where it tells nothing."""
+    name = Detector(ALIASES).claimed(line)
+    return "csv" if name in TABLES else name

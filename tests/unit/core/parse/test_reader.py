@@ -52,6 +52,9 @@ def test_every_field_arrives() -> None:
                 "gpu_util_pct": 91.5,
                 "gpu_mem_util_pct": 70,
                 "comm_ms": 5,
+                "data_time": 0.007,
+                "memory/num_alloc_retries": 2,
+                "gpu_sm_clock_mhz": 1980,
                 "node": "node-a",
                 "gpu_model": "H100",
                 "worker_ids": ["a", 3],
@@ -69,6 +72,9 @@ def test_every_field_arrives() -> None:
         "util": [91.5],
         "mem": [70.0],
         "comm_ms": [5.0],
+        "wait_ms": [7.0],
+        "retries": [2.0],
+        "clock_mhz": [1980.0],
         "segment": [0.0],
         "workers": [[400.0, 405.5]],
     }
@@ -356,17 +362,22 @@ def test_csv_without_a_name_we_know() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "format_"),
+    ("data", "format_"),
     [
         (b"step,step_time_ms", "csv"),
-        (b'"ts";"step"', "jsonl"),
+        (b'"ts";"step"', "unknown"),
         (b'{"step": 1}', "jsonl"),
-        (b"hello, world", "jsonl"),
+        (b"hello, world", "unknown"),
         (b'"ts","x"', "csv"),
+        (b"hello, time\nwell, step, loss\n", "csv"),
+        (b"hello, you\nwell, step, 5 loss\n", "unknown"),
+        (b'{"a": 1}\n' * 999, "unknown"),
+        (b'{"a": 1}\n' * 1000, "jsonl"),
     ],
 )
-def test_the_format_shows_in_the_first_line(line: bytes, format_: str) -> None:
-    assert detect_format(line) == format_
+def test_the_first_line_that_can_be_of_one_format_only_tells_it(data: bytes, format_: str) -> None:
+    _, reader = read(data)
+    assert reader.format == format_
 
 
 def test_an_unknown_format_is_refused() -> None:
@@ -448,3 +459,17 @@ def test_any_bytes_as_csv(parts: list[bytes], cuts: list[int]) -> None:
 def test_seconds_too_many_for_milliseconds_are_no_step_time() -> None:
     columns, _ = read(lines({"ts": T0, "step": 1, "step_time": 1.797e305}, {"ts": T0, "step": 2, "step_time": 0.5}))
     assert [value for value in columns.step_ms.tolist() if value == value] == [500.0]
+
+
+@pytest.mark.parametrize(
+    ("line", "format_"),
+    [
+        (b"step,step_time_ms", "csv"),
+        (b"epoch,step,val_loss", "csv"),
+        (b'{"step": 1}', "jsonl"),
+        (b"step=1 step_time_ms=5", "logfmt"),
+        (b"hello, world", None),
+    ],
+)
+def test_what_one_line_tells_of_the_format(line: bytes, format_: str | None) -> None:
+    assert detect_format(line) == format_

@@ -31,6 +31,9 @@ def batch(step: Any, ms: Any = 100.0, ts: Any = None, workers: int = 0) -> Colum
         util=blank,
         mem=blank,
         comm_ms=blank,
+        wait_ms=blank,
+        retries=blank,
+        clock_mhz=blank,
         segment=np.zeros(n),
         workers=np.full((n, workers), 1.0),
     )

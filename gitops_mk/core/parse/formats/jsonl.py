@@ -11,10 +11,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from gitops_mk.core.parse.prefix import Line, line_of
 from gitops_mk.core.parse.rows import BadShapeError, Layout, Tally
 
-# A bare NaN or infinity as Python's json writes it; made a string, which the row type accepts for a loss.
-_BARE = re.compile(rb":\s*(NaN|-?Infinity)(?=\s*[,}])")
+# A bare NaN or infinity as Python's json and numpy write it; made a string, which the row type accepts for a loss.
+_BARE = re.compile(rb":\s*(NaN|-?Infinity|nan|-?inf)(?=\s*[,}])")
+_OWN_WORDS = re.compile(rb"([:,\[]\s*)(nan|-?inf)(?=\s*[,}\]])")
+_AS_JSON = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}
 
 
 class JsonLines:
@@ -44,7 +47,7 @@ class JsonLines:
             return self._layout.decoder.decode_lines(block)
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass
-        if b"NaN" not in block and b"Infinity" not in block:
+        if not any(word in block for word in (b"NaN", b"Infinity", b"nan", b"inf")):
             return None
         try:
             return self._layout.decoder.decode_lines(_BARE.sub(rb':"\1"', block))
@@ -52,41 +55,70 @@ class JsonLines:
             return None
 
     def _each(self, block: bytes, tally: Tally) -> list[Any]:
-        layout, rows = self._layout, []
+        layout = self._layout
+        rows: list[Any] = []
         decode, made = layout.decoder.decode, layout.row
         for line in block.split(b"\n"):
             line = line.strip()
             if not line:
                 continue
             tally.lines += 1
+            front: Line | None = None
+            if line[:1] != b"{":
+                front = line_of(line)
+                if front.text[:1] == "{":
+                    line = front.text.encode()
+                    layout.learn(("ts", "rank"))
+                else:
+                    front = None
             try:
-                rows.append(decode(line))
-                continue
+                row = decode(line) if layout.row is made else None
             except (msgspec.DecodeError, UnicodeDecodeError):
-                pass
-            row = self._slowly(line, tally)
+                row = None
+            if row is None:
+                row = self._slowly(line, tally)
             if layout.row is not made:
                 decode, made = layout.decoder.decode, layout.row
                 rows = [_remake(r, made) for r in rows]
             if row is not None:
+                if front is not None:
+                    layout.stamp(row, front.time, front.rank)
                 rows.append(row)
         return rows
 
     def _slowly(self, line: bytes, tally: Tally) -> Any:
-        try:
-            record = json.loads(line.decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
+        record = decoded(line)
+        if record is None:
             tally.invalid_json += 1
             return None
         if not isinstance(record, dict):
             tally.invalid_shape += 1
             return None
+        record = self._layout.flat(record)
         self._layout.learn(record)
         try:
             return self._layout.coerce(record)
         except BadShapeError:
             tally.invalid_shape += 1
             return None
+
+
+def decoded(line: bytes) -> Any:
+    """The value of a line of JSON, NaN and infinities allowed however they are spelt.
+
+    None for what is no JSON; `null`, which is no record either, is an empty list.
+    """
+    try:
+        value = json.loads(line.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        spelt = _OWN_WORDS.sub(lambda m: m[1] + _AS_JSON[m[2]], line)
+        if spelt == line:
+            return None
+        try:
+            value = json.loads(spelt.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            return None
+    return [] if value is None else value
 
 
 def _objects(block: bytes) -> int:
