@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
-from tests.support.github.npm import Package, Unavailable, cache_folder, locked, need, npm, say
+from tests.support import golang
+from tests.support.github.npm import Package, cache_folder, install, locked, need, say
+from tests.support.unavailable import Unavailable
 
 EXAMPLES = Package(
     "@octokit/webhooks-examples",
@@ -65,6 +64,7 @@ _NEEDS = (
 )
 _LINT = Path(__file__).parent / "lint.mjs"
 _ACT = Path(__file__).parent / "tools" / "act"
+_NO_GO = "act is built with Go, and there is no `go` on the PATH: install Go 1.26 or newer"
 
 
 def language_service(*files: Path) -> list[str]:
@@ -73,7 +73,7 @@ def language_service(*files: Path) -> list[str]:
     if not (folder / "node_modules").is_dir():
         with locked(folder):
             if not (folder / "node_modules").is_dir():
-                _install(folder)
+                install(SERVICE, _NEEDS)
     node = shutil.which("node")
     if node is None:
         raise Unavailable("there is no `node` on the PATH: install Node.js 20 or newer")
@@ -82,22 +82,6 @@ def language_service(*files: Path) -> list[str]:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
-
-
-def _install(folder: Path) -> None:
-    say(f"installing {SERVICE.name}@{SERVICE.version} from npm (once) ...")
-    own: dict[str, Any] = {"name": "peer", "version": "0.0.0", "dependencies": {SERVICE.name: SERVICE.version}}
-    packages: dict[str, Any] = {"": own}
-    for one in (SERVICE, *_NEEDS):
-        packages[f"node_modules/{one.name}"] = {"version": one.version, "integrity": one.integrity}
-    packages[f"node_modules/{SERVICE.name}"]["dependencies"] = {one.name: f"^{one.version}" for one in _NEEDS}
-    lock = {"name": "peer", "version": "0.0.0", "lockfileVersion": 3, "requires": True, "packages": packages}
-    with tempfile.TemporaryDirectory(prefix=".install-", dir=folder) as scratch:
-        made = Path(scratch)
-        (made / "package.json").write_text(json.dumps({**own, "private": True}))
-        (made / "package-lock.json").write_text(json.dumps(lock))
-        npm(["ci"], cwd=made)
-        (made / "node_modules").rename(folder / "node_modules")
 
 
 def act() -> Path:
@@ -133,26 +117,11 @@ def wheels(lock: Path) -> Path:
 
 
 def _built() -> Path:
-    digest = hashlib.sha256(_go("env", "GOVERSION", "GOOS", "GOARCH").encode())
-    for name in ("go.mod", "go.sum"):
-        digest.update((_ACT / name).read_bytes())
-    folder = cache_folder().parent / "actions" / f"act-{digest.hexdigest()[:16]}"
+    folder = cache_folder().parent / "actions" / f"act-{golang.key(_ACT, missing=_NO_GO)}"
     with locked(folder):
         if not (folder / "act").is_file():
             say("building act (about a minute, once) ...")
             target = folder / f".act-{os.getpid()}"
-            _go("build", "-trimpath", "-ldflags", "-s -w", "-o", str(target), "github.com/nektos/act")
+            golang.build("github.com/nektos/act", target, module=_ACT, missing=_NO_GO)
             target.rename(folder / "act")
     return folder / "act"
-
-
-def _go(*args: str) -> str:
-    go = shutil.which("go")
-    if go is None:
-        raise Unavailable("act is built with Go, and there is no `go` on the PATH: install Go 1.26 or newer")
-    env = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
-    done = subprocess.run([go, *args], cwd=_ACT, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = "\n".join(done.stderr.strip().splitlines()[-15:])
-        raise Unavailable(f"`go {' '.join(args)}` failed:\n{said}")
-    return done.stdout

@@ -10,7 +10,8 @@ import pytest
 from gitops_mk.core.workflow import EVENTS, parse_event
 from gitops_mk.errors import InputError
 from tests.actions.peers import EXAMPLES
-from tests.support.github.npm import Unavailable, file_of, need
+from tests.support.github.npm import file_of, need
+from tests.support.unavailable import Unavailable
 
 
 @pytest.fixture(scope="module")

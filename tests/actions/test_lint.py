@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 from gitops_mk.adapters.resources import read_template
 from gitops_mk.controller import setup
 from tests.actions.peers import language_service
-from tests.support.github.npm import Unavailable, need
+from tests.support.github.npm import need
+from tests.support.unavailable import Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTION = ROOT / ".github/actions/verify/action.yml"

@@ -23,7 +23,7 @@ from tests.bench import cluster, github, logs
 from tests.bench.cluster import measure_cluster
 from tests.bench.github import measure_github
 from tests.bench.logs import measure_logs
-from tests.cluster.build import Unavailable
+from tests.support.unavailable import Unavailable
 
 MK = [sys.executable, "-m", "gitops_mk"]
 SCRIPT = Path(sys.executable).parent / "mk"

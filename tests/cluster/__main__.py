@@ -19,11 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster.audit import EVERY, MUTATING, counts, requests
-from tests.cluster.build import CONTROL_PLANE, FLUX, Unavailable, binaries
+from tests.cluster.build import CONTROL_PLANE, FLUX, binaries
 from tests.cluster.control_plane import Cluster, started
 from tests.cluster.fixtures import required
 from tests.cluster.process import StartError
 from tests.cluster.serving import ENV, serve
+from tests.support.unavailable import Unavailable
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,11 +14,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tests.support import golang
+from tests.support.unavailable import Unavailable
+
 TOOLS = Path(__file__).parent / "tools"
-
-
-class Unavailable(Exception):
-    """There can be no test cluster here; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,10 @@ BINARIES: Mapping[str, Tool] = {
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
 FLUX = ("source-controller", "kustomize-controller")
+NO_GO = (
+    "the programs of the test cluster are built with Go, and there is no `go` on the PATH: install Go 1.26 or newer "
+    "(https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder with " + ", ".join(CONTROL_PLANE)
+)
 
 
 def cache_folder() -> Path:
@@ -79,7 +80,8 @@ def binaries(*names: str) -> dict[str, Path]:
 def module_dir(tool: str, module: str) -> Path:
     """The source of a Go module that a tool's folder pins, in the Go module cache. Raises Unavailable."""
     # A cache of binaries says nothing about the module cache: `list` has no folder for a module that isn't there yet.
-    return Path(json.loads(_go("mod", "download", "-json", module, cwd=TOOLS / tool))["Dir"])
+    told = golang.go("mod", "download", "-json", module, cwd=TOOLS / tool, missing=NO_GO)
+    return Path(json.loads(told)["Dir"])
 
 
 def _asset(name: str) -> Path | None:
@@ -94,36 +96,18 @@ def _asset(name: str) -> Path | None:
 
 @cache
 def _key(module: str) -> str:
-    digest = hashlib.sha256(_go("env", "GOVERSION", "GOOS", "GOARCH", cwd=TOOLS / module).encode())
-    for name in ("go.mod", "go.sum"):
-        digest.update((TOOLS / module / name).read_bytes())
-    return digest.hexdigest()[:16]
+    return golang.key(TOOLS / module, missing=NO_GO)
 
 
 def _build(name: str, tool: Tool, folder: Path) -> None:
     _say(f"building {name} (about {tool.takes}, once) ...")
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as scratch:
         target = Path(scratch) / "out" / name
-        _go("build", "-trimpath", "-ldflags", "-s -w", "-o", str(target), tool.package, cwd=TOOLS / tool.module)
+        golang.build(tool.package, target, module=TOOLS / tool.module, missing=NO_GO)
         # A whole folder is renamed, so that whoever finds it finds all of it.
         shutil.rmtree(folder, ignore_errors=True)
         target.parent.rename(folder)
     _say(f"built {folder / name}")
-
-
-def _go(*args: str, cwd: Path) -> str:
-    go = shutil.which("go")
-    if go is None:
-        raise Unavailable(
-            "the programs of the test cluster are built with Go, and there is no `go` on the PATH: install Go 1.26 or newer "
-            "(https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder with " + ", ".join(CONTROL_PLANE)
-        )
-    env = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
-    done = subprocess.run([go, *args], cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = "\n".join(done.stderr.strip().splitlines()[-15:])
-        raise Unavailable(f"`go {' '.join(args)}` failed in {cwd}:\n{said}")
-    return done.stdout
 
 
 def _say(text: str) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.build import CONTROL_PLANE, FLUX, Unavailable, binaries
+from tests.cluster.build import CONTROL_PLANE, FLUX, binaries
 from tests.cluster.control_plane import Cluster
 from tests.cluster.kube import Kube, wait_for
 from tests.cluster.serving import ENV, end, shared
+from tests.support.unavailable import Unavailable
 
 if TYPE_CHECKING:
     from tests.cluster.flux import Flux

@@ -16,10 +16,11 @@ import pytest
 
 from tests.cluster import build, control_plane
 from tests.cluster.audit import EVERY, counts, requests
-from tests.cluster.build import BINARIES, CONTROL_PLANE, TOOLS, Unavailable, binary
+from tests.cluster.build import BINARIES, CONTROL_PLANE, TOOLS, binary
 from tests.cluster.control_plane import Cluster
 from tests.cluster.kubelet import cri_lines
 from tests.cluster.process import Components, PortTakenError, StartError, free_port
+from tests.support.unavailable import Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 AT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

@@ -15,7 +15,8 @@ import requests
 from tests.support.github import GitHub
 from tests.support.github.auth import key_pair
 from tests.support.github.emulate import emulate, installed
-from tests.support.github.npm import Unavailable, need
+from tests.support.github.npm import need
+from tests.support.unavailable import Unavailable
 
 GROUPS = ("git", "contents", "issues", "reviews", "checks", "apps", "pages", "wrong")
 ALL = dict.fromkeys(

@@ -18,6 +18,7 @@ import requests
 
 from tests.support.github import Account, App, Fault, GitHub, Pull, Repo, npm, openapi
 from tests.support.github.schema import Schemas
+from tests.support.unavailable import Unavailable
 
 ALL = dict.fromkeys(
     ("contents", "pull_requests", "issues", "checks", "statuses", "administration", "metadata"), "write"
@@ -110,7 +111,7 @@ def test_the_description_of_the_api_is_at_hand() -> None:
     try:
         found = openapi.digest()
         npm.file_of(npm.GRAPHQL)
-    except npm.Unavailable as exc:
+    except Unavailable as exc:
         npm.need(exc)
     assert len(found["operations"]) > 70
     assert len(found["schemas"]) > 70
@@ -134,7 +135,7 @@ def test_a_wrong_request_and_a_wrong_answer_are_noticed(tmp_path: Path) -> None:
 def test_our_check_agrees_with_the_reference_one_on_whole_answers(stage: Stage) -> None:
     """Each field of a pull request in turn is spoilt, and taken away."""
     if stage.hub.description is None:
-        npm.need(npm.Unavailable("no description"))
+        npm.need(Unavailable("no description"))
     digest = openapi.digest()
     named: dict[str, Any] = {}
     for name, schema in digest["schemas"].items():
@@ -174,15 +175,15 @@ def test_without_the_description_a_run_in_ci_fails_and_another_goes_on_unchecked
     openapi._loaded.cache_clear()
     try:
         if ci:
-            with pytest.raises(npm.Unavailable, match="install Node"):
+            with pytest.raises(Unavailable, match="install Node"):
                 GitHub(tmp_path)
             with pytest.raises(pytest.fail.Exception, match="no GitHub peer: why"):
-                npm.need(npm.Unavailable("why"))
+                npm.need(Unavailable("why"))
         else:
             with GitHub(tmp_path) as hub:
                 assert hub.description is None
             with pytest.raises(pytest.skip.Exception, match="NOT TESTED: no GitHub peer: why"):
-                npm.need(npm.Unavailable("why"))
+                npm.need(Unavailable("why"))
     finally:
         openapi._loaded.cache_clear()
 
@@ -192,7 +193,7 @@ def test_an_archive_with_another_digest_is_refused(tmp_path: Path, monkeypatch: 
         (cwd / "x.tgz").write_bytes(b"other")
 
     monkeypatch.setattr(npm, "npm", packed)
-    with pytest.raises(npm.Unavailable, match="another digest than the pinned one"):
+    with pytest.raises(Unavailable, match="another digest than the pinned one"):
         npm.pack(npm.OPENAPI, tmp_path)
 
 

@@ -17,8 +17,9 @@ from gitops_mk.model.change import Person, PrState
 from tests.actions.peers import EXAMPLES
 from tests.forges import test_recordings
 from tests.forges.test_github_api import Tips
-from tests.support.github.npm import Unavailable, file_of, need
+from tests.support.github.npm import file_of, need
 from tests.support.make import pull_request
+from tests.support.unavailable import Unavailable
 
 US = Person(name="mk[bot]", email="1+mk[bot]@users.noreply.github.com", account="1", bot=True)
 

@@ -19,7 +19,8 @@ import pytest
 
 from gitops_mk.adapters.github.wire import head_check, moment, person, review, status_check
 from gitops_mk.errors import ForgeError, InputError
-from tests.support.github.npm import Unavailable, cache_folder, locked, need
+from tests.support.github.npm import cache_folder, locked, need
+from tests.support.unavailable import Unavailable
 
 SOURCE = "pygithub==2.10.0 --hash=sha256:90ff24ef1cd1bd57124c2a3869cafee9d7b066909129ecdaba2c2d1903bc118d\n"
 ARCHIVE = "pygithub-2.10.0.tar.gz"

@@ -7,13 +7,13 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.github.npm import Package, Unavailable, locked, npm, say
+from tests.support.github.npm import Package, install, locked
+from tests.support.unavailable import Unavailable
 
 EMULATE = Package(
     "emulate",
@@ -47,26 +47,10 @@ def installed() -> Path:
     if not program.is_file():
         with locked(EMULATE.folder):
             if not program.is_file():
-                _install()
+                install(EMULATE, _NEEDS)
     if shutil.which("node") is None:
         raise Unavailable("there is no `node` on the PATH: install Node.js 20 or newer")
     return program
-
-
-def _install() -> None:
-    say(f"installing {EMULATE.name}@{EMULATE.version} from npm (once) ...")
-    own: dict[str, Any] = {"name": "peer", "version": "0.0.0", "dependencies": {EMULATE.name: EMULATE.version}}
-    packages: dict[str, Any] = {"": own}
-    for one in (EMULATE, *_NEEDS):
-        packages[f"node_modules/{one.name}"] = {"version": one.version, "integrity": one.integrity}
-    packages[f"node_modules/{EMULATE.name}"]["dependencies"] = {one.name: f"^{one.version}" for one in _NEEDS}
-    lock = {"name": "peer", "version": "0.0.0", "lockfileVersion": 3, "requires": True, "packages": packages}
-    with tempfile.TemporaryDirectory(prefix=".install-", dir=EMULATE.folder) as scratch:
-        folder = Path(scratch)
-        (folder / "package.json").write_text(json.dumps({**own, "private": True}))
-        (folder / "package-lock.json").write_text(json.dumps(lock))
-        npm(["ci"], cwd=folder)
-        (folder / "node_modules").rename(EMULATE.folder / "node_modules")
 
 
 @contextmanager

@@ -21,9 +21,10 @@ from graphql import (
 
 from tests.support.github import auth, gitdata, merging, pulls, rules, shapes
 from tests.support.github.gitdir import Who
-from tests.support.github.npm import GRAPHQL, Unavailable, file_of, required
+from tests.support.github.npm import GRAPHQL, file_of, required
 from tests.support.github.records import Account, Json, Pull, Repo, iso
 from tests.support.github.web import Actor, Answer, Refused
+from tests.support.unavailable import Unavailable
 
 if TYPE_CHECKING:
     from tests.support.github.hub import GitHub

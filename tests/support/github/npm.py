@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -15,17 +16,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.support.unavailable import Unavailable
 
 REQUIRED = "MODEKEEPER_REQUIRE_GITHUB"
 """Set to 1: where a package can't be had, tests that need it fail. So they do where CI is `true`."""
 
 MISSING = "no GitHub peer: "
-
-
-class Unavailable(Exception):
-    """The package can't be had here; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,23 @@ def pack(package: Package, into: Path) -> Path:
     if package.integrity != f"sha512-{digest}":
         raise Unavailable(f"{package.name}@{package.version}: its archive has another digest than the pinned one")
     return found[0]
+
+
+def install(package: Package, needs: Sequence[Package]) -> None:
+    """A program with all that it depends on, pinned, as `node_modules` in its folder. Raises Unavailable."""
+    say(f"installing {package.name}@{package.version} from npm (once) ...")
+    own: dict[str, Any] = {"name": "peer", "version": "0.0.0", "dependencies": {package.name: package.version}}
+    packages: dict[str, Any] = {"": own}
+    for one in (package, *needs):
+        packages[f"node_modules/{one.name}"] = {"version": one.version, "integrity": one.integrity}
+    packages[f"node_modules/{package.name}"]["dependencies"] = {one.name: f"^{one.version}" for one in needs}
+    lock = {"name": "peer", "version": "0.0.0", "lockfileVersion": 3, "requires": True, "packages": packages}
+    with tempfile.TemporaryDirectory(prefix=".install-", dir=package.folder) as scratch:
+        made = Path(scratch)
+        (made / "package.json").write_text(json.dumps({**own, "private": True}))
+        (made / "package-lock.json").write_text(json.dumps(lock))
+        npm(["ci"], cwd=made)
+        (made / "node_modules").rename(package.folder / "node_modules")
 
 
 def npm(args: Sequence[str], cwd: Path) -> None:

@@ -11,10 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.support.github.npm import OPENAPI, Unavailable, file_of, locked, required
+from tests.support.github.npm import OPENAPI, file_of, locked, required
 from tests.support.github.records import Json
 from tests.support.github.schema import Check, Schemas
 from tests.support.github.web import ROUTES
+from tests.support.unavailable import Unavailable
 
 _FORM = "3"
 """To be changed with what `_digest` keeps."""
