@@ -68,10 +68,12 @@ def run_controller(options: ControllerOptions) -> tuple[int, dict[str, object]]:
     cluster = open_cluster(options.kubeconfig, options.context)
     # A kubeconfig that can't be used ends it here, and not in some thread.
     _ = cluster.context
-    tools = make_tools(cluster)
+    stopping = threading.Event()
+    # The watchers' and the Lease's threads may wait for a server; the thread that decides may not.
+    asked = cluster.until(stopping)
+    tools = make_tools(asked)
     journal = StderrJournal(tools.clock.now)
     metrics = Metrics(lambda: cluster.calls)
-    stopping = threading.Event()
     store = FolderStore(options.out, history=False)
     lease = None if options.once else _lease(options, cluster)
     with _Signals(stopping, journal), open_workplace(options.access, tools, writes=True) as place:
@@ -82,7 +84,7 @@ def run_controller(options: ControllerOptions) -> tuple[int, dict[str, object]]:
             tools=tools,
             meter=metrics,
             announcer=EventAnnouncer(
-                cluster, tell=lambda text: journal.log("event_failed", level="warning", message=text)
+                asked, tell=lambda text: journal.log("event_failed", level="warning", message=text)
             ),
             journal=journal,
             source_of=_sources(cluster, options, stopping),
@@ -94,7 +96,7 @@ def run_controller(options: ControllerOptions) -> tuple[int, dict[str, object]]:
         controller = Controller(desk, interval_s=options.interval_s, election=lease, stopping=stopping)
         if options.once:
             home = home_of(place, tools)
-            inventory = take_inventory(cluster, home)
+            inventory = take_inventory(asked, home)
             code = controller.once(inventory, home.settings)
             return code, _report(controller, inventory, cluster, tools, store)
         return _serve(controller, cluster, place, tools, metrics, journal, options, lease, stopping, store)

@@ -31,6 +31,10 @@ class ConfigError(InputError):
     """The configuration is missing, malformed, or says something that can't be."""
 
 
+class StoppedError(MkError):
+    """This process may not go on: it was told to stop, or lost its Lease."""
+
+
 class IntegrityError(MkError):
     """Something that must match does not: a digest, a tree, a permit. Never retried."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from gitops_mk.errors import ForgeError, MkError
+from gitops_mk.errors import ForgeError
 from gitops_mk.model.annotation import Annotation
 from gitops_mk.model.change import AppliedChange, Check, Comment, Person, PullRequest, Review
 from gitops_mk.model.finding import Finding
@@ -12,10 +12,6 @@ from gitops_mk.model.gate import KillReading
 from gitops_mk.model.permit import Permit
 from gitops_mk.model.standing import Standing
 from gitops_mk.ports import Board, Forge, Inbox, Repo, Word
-
-
-class StoppedError(MkError):
-    """This process may not write any more: it was told to stop, or lost its Lease."""
 
 
 class FencedForge:

@@ -12,7 +12,7 @@ from typing import Any
 
 from gitops_mk.controller.aftermath import finish_merge
 from gitops_mk.controller.batch import push_ahead
-from gitops_mk.controller.fenced import FencedBoard, FencedForge, FencedInbox, StoppedError
+from gitops_mk.controller.fenced import FencedBoard, FencedForge, FencedInbox
 from gitops_mk.controller.inbox import act_on_ticks, answer_words, show
 from gitops_mk.controller.inventory import SYNC_KINDS, Inventory, Scope, scopes
 from gitops_mk.controller.queue import WorkQueue
@@ -24,7 +24,7 @@ from gitops_mk.core.inventory import Found, Home, find, missing
 from gitops_mk.core.objects import part
 from gitops_mk.core.render.dashboard import Row
 from gitops_mk.core.source import SyncObjects, by_name
-from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED, MkError
+from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED, MkError, StoppedError
 from gitops_mk.model.change import PullRequest
 from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.gate import first_active

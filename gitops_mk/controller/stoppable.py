@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
-from gitops_mk.controller.fenced import StoppedError
+from gitops_mk.errors import StoppedError
 from gitops_mk.model.telemetry import Environment, SourceInfo
 from gitops_mk.ports import TelemetrySource
 

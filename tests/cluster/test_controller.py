@@ -331,6 +331,19 @@ def test_sigterm_while_nothing_answers_any_more(cluster: Cluster, site: Site) ->
             assert running.stop() == 0
 
 
+def test_sigterm_while_the_word_of_the_cluster_on_a_change_does_not_come(cluster: Cluster, site: Site) -> None:
+    before = site.refs()
+    with proxied(cluster) as proxy:
+        through = proxy.kubeconfig(site.kubeconfig, site.folder / "through", cluster)
+        # Dry-runs, questions of rights and Events: what the thread that decides asks for, and waits for.
+        proxy.hangs = lambda method, path: method != "GET" and "/leases" not in path
+        with controller(site, "unheard", "--lease", f"{site.namespace}/mk", kubeconfig=through) as running:
+            wait_for(lambda: proxy.hung.is_set() or None, START_S, "a request that hangs")
+            assert running.stop() == 0
+            assert running.lines("stopped")
+    assert site.refs()["refs/heads/main"] == before["refs/heads/main"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("after", ["listening", "leading", "reconciled"])
 def test_told_to_stop_at_any_moment(site: Site, number: signal.Signals, after: str) -> None:

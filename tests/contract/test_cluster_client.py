@@ -24,7 +24,7 @@ from gitops_mk.adapters.killswitch import GateKillSwitch
 from gitops_mk.controller.consult import ask, look
 from gitops_mk.core.dryrun import compare
 from gitops_mk.core.refusals import GITOPS_MANAGERS
-from gitops_mk.errors import ClusterError, ConfigError, MkError
+from gitops_mk.errors import ClusterError, ConfigError, MkError, StoppedError
 from gitops_mk.model.cluster import ApplyAnswer, Trial
 from gitops_mk.model.settings import CONFIG_PATH
 from tests.support.make import REF
@@ -364,3 +364,33 @@ def test_a_webhook_that_sets_the_knob_back_is_no_yes() -> None:
         sim.deployment("trainer")
         payload = verify_items(sim, [item], [])
         assert payload["ok"] is ok, payload["verify_blocker"]
+
+
+def test_who_is_told_to_stop_does_not_wait_for_a_silent_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        pool = urllib3.PoolManager(retries=False)
+        stopping = threading.Event()
+        patient = HttpCluster(lambda: Connection(address, "test", pool, dict))
+        threading.Timer(0.3, stopping.set).start()
+        with pytest.raises(StoppedError):
+            patient.until(stopping).get("ConfigMap", "kill", namespace="ops")
+        assert patient.calls == 1
+
+
+def test_who_may_be_told_to_stop_is_answered_like_anybody(cluster: HttpCluster) -> None:
+    asked = cluster.until(threading.Event())
+    says({"kind": "ConfigMap"})
+    assert asked.get("ConfigMap", "kill", namespace="ops") == {"kind": "ConfigMap"}
+    says({"message": "no"}, 403)
+    with pytest.raises(ClusterError, match="403"):
+        asked.get("ConfigMap", "kill", namespace="ops")
+    assert asked.calls == cluster.calls == 2
+
+
+def test_a_server_that_asks_for_patience_keeps_nobody_who_is_to_stop(cluster: HttpCluster) -> None:
+    stopping = threading.Event()
+    says({"message": "later"}, 429, Retry_After="10")
+    threading.Timer(0.2, stopping.set).start()
+    with pytest.raises(MkError):
+        cluster.until(stopping).get("ConfigMap", "kill", namespace="ops")

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from gitops_mk.controller.fenced import FencedForge, StoppedError
+from gitops_mk.controller.fenced import FencedForge
+from gitops_mk.errors import StoppedError
 from gitops_mk.ports import Forge
 
 READS = {

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from gitops_mk.controller.fenced import StoppedError
 from gitops_mk.controller.reconcile import Memory, Result, reconcile
 from gitops_mk.controller.state import state_on_base
 from gitops_mk.core.inventory import Found
 from gitops_mk.core.source import SyncObjects
-from gitops_mk.errors import ConfigError, ForgeError
+from gitops_mk.errors import ConfigError, ForgeError, StoppedError
 from gitops_mk.model.change import ROLLOUT_CHECK, PrState, PullRequest
 from gitops_mk.model.times import parse_time
 from gitops_mk.model.verdict import Reason

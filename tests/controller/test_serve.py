@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from gitops_mk.controller.fenced import StoppedError
 from gitops_mk.controller.inventory import Inventory, confirmed, take_inventory
 from gitops_mk.controller.serve import STUCK_S, TICK_S, Controller, Fence, View, controller_payload
 from gitops_mk.controller.stoppable import StoppableSource
@@ -19,7 +18,7 @@ from gitops_mk.controller.watcher import STALE_S
 from gitops_mk.core.inventory import Found, Home
 from gitops_mk.core.inventory import find as judge
 from gitops_mk.core.live import NotNow
-from gitops_mk.errors import ClusterError, ForgeError, TelemetryError
+from gitops_mk.errors import ClusterError, ForgeError, StoppedError, TelemetryError
 from gitops_mk.model.change import PrState
 from gitops_mk.model.gate import KillReading
 from gitops_mk.model.settings import RepoSettings

@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import orjson
 
 from gitops_mk._version import __version__
+from gitops_mk.adapters.patience import unless_stopped
 from gitops_mk.core.objects import part
 from gitops_mk.core.render.text import plain
 from gitops_mk.errors import ClusterError, ConfigError, ExpiredError
@@ -52,23 +54,39 @@ class _Answer(NamedTuple):
     data: bytes
 
 
-class HttpCluster:
-    """One API server, asked as one identity. Safe to use from several threads."""
+class _Line:
+    """One connection, made at its first use, and how often it was used; shared by all who ask through it."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
-        """`connect` is called at the first use, or by `warm`: reading credentials takes its time, and may raise ConfigError."""
+        self.lock = threading.Lock()
+        self.calls = 0
         self._connect = connect
         self._connected: Connection | None = None
-        self._lock = threading.Lock()
         self._connecting = threading.Lock()
-        self._calls = 0
 
     @property
-    def _connection(self) -> Connection:
+    def connection(self) -> Connection:
         with self._connecting:
             if self._connected is None:
                 self._connected = self._connect()
             return self._connected
+
+
+class HttpCluster:
+    """One API server, asked as one identity. Safe to use from several threads."""
+
+    def __init__(self, connect: Callable[[], Connection] | _Line, *, stopping: threading.Event | None = None) -> None:
+        """`connect` is called at the first use, or by `warm`: reading credentials takes its time, and may raise ConfigError."""
+        self._line = connect if isinstance(connect, _Line) else _Line(connect)
+        self._stopping = stopping
+
+    def until(self, stopping: threading.Event) -> HttpCluster:
+        """The same cluster for one who must not wait for its answers once `stopping` is set: StoppedError then."""
+        return HttpCluster(self._line, stopping=stopping)
+
+    @property
+    def _connection(self) -> Connection:
+        return self._line.connection
 
     def warm(self) -> None:
         """Connect in the background, while others wait for programs."""
@@ -93,7 +111,7 @@ class HttpCluster:
     @property
     def calls(self) -> int:
         """Requests sent so far."""
-        return self._calls
+        return self._line.calls
 
     def version(self) -> str:
         """The server's version. Raises ClusterError."""
@@ -225,10 +243,21 @@ class HttpCluster:
             # 429 and 503 say that nothing was done; only a read is sent again.
             if method != "GET" or response.status not in (429, 503) or attempt == TRIES - 1:
                 raise _error(response.status, _decoded(response.data))
-            time.sleep(_retry_after(response, attempt))
+            wait_s = _retry_after(response, attempt)
+            if self._stopping is None:
+                time.sleep(wait_s)
+            else:
+                self._stopping.wait(wait_s)
         raise AssertionError("unreachable")
 
     def _send(
+        self, method: str, path: str, query: Mapping[str, str], data: bytes | None, headers: Mapping[str, str]
+    ) -> _Answer:
+        if self._stopping is None:
+            return self._exchange(method, path, query, data, headers)
+        return unless_stopped(partial(self._exchange, method, path, query, data, headers), self._stopping)
+
+    def _exchange(
         self, method: str, path: str, query: Mapping[str, str], data: bytes | None, headers: Mapping[str, str]
     ) -> _Answer:
         response = self._open(method, path, query, data, headers, {"preload_content": False})
@@ -251,8 +280,8 @@ class HttpCluster:
     ) -> urllib3.BaseHTTPResponse:
         asked = urlencode({key: value for key, value in query.items() if value})
         url = f"{self._connection.server}{path}" + (f"?{asked}" if asked else "")
-        with self._lock:
-            self._calls += 1
+        with self._line.lock:
+            self._line.calls += 1
             who = self._who()
         try:
             return self._connection.pool.request(

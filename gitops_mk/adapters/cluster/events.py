@@ -9,7 +9,7 @@ from typing import Any
 
 from gitops_mk.adapters.cluster.client import HttpCluster, path_of
 from gitops_mk.core.objects import number
-from gitops_mk.errors import ClusterError
+from gitops_mk.errors import ClusterError, StoppedError
 from gitops_mk.model.cluster import LiveObject
 
 COMPONENT = "modekeeper"
@@ -35,7 +35,7 @@ class EventAnnouncer:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         try:
             count = self._record(workload, namespace, event_name, reason, told, now, warning=warning, key=key)
-        except (ClusterError, OSError) as exc:
+        except (ClusterError, StoppedError, OSError) as exc:
             # Nothing is known of it any more: the next time it is made, or found.
             self._counts.pop(key, None)
             self._tell(f"an Event could not be recorded: {exc}")
