@@ -92,6 +92,7 @@ def run_controller(options: ControllerOptions) -> tuple[int, dict[str, object]]:
                 options.out / found.ref.namespace / f"{found.ref.kind.lower()}-{found.ref.name}", history=False
             ),
             merge=options.merge,
+            patient=not options.once,
         )
         controller = Controller(desk, interval_s=options.interval_s, election=lease, stopping=stopping)
         if options.once:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,18 @@ from typing import Any
 
 import click
 
+from gitops_mk.adapters.telemetry.synthetic import SyntheticSource
 from gitops_mk.cli.config_cmd import config_schema
 from gitops_mk.cli.main import COMMANDS, cli
+from gitops_mk.core.detect.observer import Observer
+from gitops_mk.core.detect.registry import DETECTORS
+from gitops_mk.core.render.plot import plot
 from gitops_mk.model.canonical import dumps_pretty
+from gitops_mk.model.signal import Observation, SignalName
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+SCENARIO = {SignalName.DRIFT_LOSS: "stable", SignalName.DRIFT_STEP: "drift"}
 
 
 def pages() -> dict[Path, str]:
@@ -24,6 +31,32 @@ def pages() -> dict[Path, str]:
         DOCS / "config.md": config_page(),
         DOCS / "cli.md": cli_page(),
     }
+
+
+def pictures() -> dict[Path, str]:
+    """An example of every signal as `mk observe --plot` draws it. Not held to the byte: processors differ in a last digit."""
+    return {DOCS / "images" / "signals" / f"{name}.svg": plot(example(name)) for name, _ in DETECTORS}
+
+
+def example(name: SignalName) -> Observation:
+    """A scenario that shows the signal, with the answer of its detector alone."""
+    scenario = SCENARIO.get(name, str(name))
+    observer = Observer("synthetic")
+    for chunk in SyntheticSource(scenario, seed=3, steps=1200).chunks():
+        observer.feed(diverging(chunk) if name is SignalName.DRIFT_LOSS else chunk)
+    seen = observer.finish()
+    found = seen.signal(name)
+    if found is None or not found.found:
+        raise LookupError(f"the scenario {scenario} does not show {name}")
+    return seen.model_copy(update={"signals": (found,)})
+
+
+def diverging(lines: bytes) -> bytes:
+    """The same records with a loss that turns upwards after two thirds."""
+    records = [json.loads(line) for line in lines.splitlines()]
+    for record in records:
+        record["loss"] *= 1.0 + 0.5 * max(0.0, record["step"] - 800) / 400
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
 
 
 def config_page() -> str:
@@ -142,6 +175,10 @@ def _help(command: click.Command, path: str) -> str:
 
 def main() -> int:
     """Write the pages, or say which differ."""
+    if "--write" in sys.argv:
+        for path, text in pictures().items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
     stale = [path for path, text in pages().items() if not path.exists() or path.read_text() != text]
     for path in stale:
         if "--write" in sys.argv:

@@ -205,6 +205,8 @@ def _turn(
         policy="scalar" if arguments.policy == "scalar" else "chord",
         approve_advanced=arguments.approve_advanced,
         stable_intervals=tally.streak.stable_intervals if tally else 0,
+        confirm=target.policy.settings.limits.confirmations if tally else 1,
+        sighted=tally.streak.sightings.seen if tally else {},
     )
     with output.progress("reading lines") as progress:
         return run_once(

@@ -21,13 +21,14 @@ from gitops_mk.controller.verify import record_check, verify_pr
 from gitops_mk.core.envelope.rules.telemetry_is_new import TIMELESS
 from gitops_mk.core.planner import Options, WorkloadState
 from gitops_mk.core.policy import Policy
+from gitops_mk.core.recommend import answered_by
 from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED
 from gitops_mk.model.change import Person, PullRequest
 from gitops_mk.model.gate import KillReading, VerifyOutcome, first_active
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.report import report
 from gitops_mk.model.settings import WorkloadSettings
-from gitops_mk.model.signal import Observation
+from gitops_mk.model.signal import Observation, SignalName
 from gitops_mk.model.telemetry import Window
 from gitops_mk.model.times import parse_time
 from gitops_mk.ports import ArtifactStore, TelemetrySource
@@ -127,7 +128,10 @@ def begin(
         # Somebody wanted it to stop: what was seen by then is no reason to write anything.
         raise KeyboardInterrupt
     if moved_on(observation, seen_before):
-        options = replace(options, stable_intervals=options.stable_intervals + 1)
+        options = replace(
+            options, stable_intervals=options.stable_intervals + 1, sighted=_sighted(options, observation)
+        )
+    options = replace(options, already=_proposed(target, state))
     planned = plan_workload(state, observation, options, tools)
     if planned.plan is not None:
         refuse_overridden(state, target.files, tools, planned.plan)
@@ -138,6 +142,17 @@ def begin(
         at=tools.clock.now(),
     )
     return Begun(target, state, observation, planned, options, plan_path, started, apply)
+
+
+def _sighted(options: Options, observation: Observation) -> dict[SignalName, int]:
+    """How often each signal was seen in a row, with this observation."""
+    return {s.name: options.sighted.get(s.name, 0) + 1 for s in observation.signals if s.found}
+
+
+def _proposed(target: Target, state: WorkloadState) -> frozenset[SignalName]:
+    """What the open pull request answers to: it was confirmed before it was opened, whoever remembers that."""
+    pr = open_pr(target.workplace.forge, state.ref.branch) if target.workplace is not None else None
+    return answered_by(pr.chord) if pr is not None and pr.rollback_of is None else frozenset()
 
 
 def finish(
@@ -439,6 +454,7 @@ def _payload(
     return report(
         {
             **observed,
+            "confirmation": _confirmation(planned),
             "proposed": planned.proposed,
             "results": results,
             "dry_run": not apply,
@@ -477,8 +493,17 @@ def _blocked_message(planned: Planned, done: _Done) -> str:
     return planned.blocked.message if planned.blocked is not None else ""
 
 
+def _confirmation(planned: Planned) -> dict[str, int] | None:
+    """How far the confirmation has come of what is not acted on yet."""
+    decision = planned.decision
+    return {"seen": decision.waiting, "needed": decision.needed} if decision.waiting and planned.plan is None else None
+
+
 def _told(planned: Planned, done: _Done) -> dict[str, Any]:
     told: dict[str, Any] = {}
+    waiting = _confirmation(planned)
+    if waiting is not None:
+        told["confirmation"] = f"seen in {waiting['seen']} looks in a row, {waiting['needed']} are needed"
     if planned.blocked is not None:
         told["envelope"] = f"{planned.blocked.reason}: {planned.blocked.message}"
     if done.proposal is not None:

@@ -78,8 +78,11 @@ def plan_workload(state: WorkloadState, observation: Observation, options: Optio
     decision = decide_actions(state, observation, options, now)
     if decision.chosen is None:
         return Planned(decision, None, ())
-    plan = make_plan(state, decision.chosen.action, observation, options, now=now, mk_version=tools.mk_version)
-    item = plan_item(decision.chosen.action, plain(f"{plan.chord}: {plan.rationale} (plan {plan.digest})", most=400))
+    chosen = decision.chosen
+    plan = make_plan(
+        state, chosen.action, observation, options, now=now, mk_version=tools.mk_version, weighing=chosen.weighing
+    )
+    item = plan_item(chosen.action, plain(f"{plan.chord}: {plan.rationale} (plan {plan.digest})", most=400))
     return Planned(decision, plan, (item,))
 
 

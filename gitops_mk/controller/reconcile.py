@@ -80,7 +80,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Desk:
-    """What a reconcile works with. `source_of` opens a workload's telemetry, `artifacts_of` the folder of its reports."""
+    """What a reconcile works with. `source_of` opens a workload's telemetry, `artifacts_of` the folder of its reports.
+
+    `patient`: there will be further looks to confirm what this one sees.
+    """
 
     place: Workplace
     tools: Tools
@@ -90,6 +93,7 @@ class Desk:
     source_of: Callable[[Found, datetime | None], TelemetrySource]
     artifacts_of: Callable[[Found], ArtifactStore]
     merge: bool
+    patient: bool = True
     door: Door = field(default_factory=Door)
 
 
@@ -132,7 +136,11 @@ def decide(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> Resu
     )
     source = desk.source_of(found, _running_since(found, snapshot))
     artifacts = desk.artifacts_of(found)
-    options = Options(stable_intervals=memory.streak.stable_intervals)
+    options = Options(
+        stable_intervals=memory.streak.stable_intervals,
+        confirm=snapshot.policy.settings.limits.confirmations if desk.patient else 1,
+        sighted=memory.streak.sightings.seen,
+    )
     begun = begin(target, source, options, desk.tools, artifacts, apply=True, seen_before=memory.streak.window)
     return Undertaking(found, begun, artifacts)
 
@@ -153,7 +161,7 @@ def _follow_up(undertaking: Undertaking, seen: Observation, desk: Desk) -> bool:
     pr = next((pr for pr in desk.place.forge.list_prs() if change is not None and pr.merge_sha == change.commit), None)
     if change is None or pr is None:
         return False
-    outcome = tell_outcome(desk.place, pr, change, workload, seen, desk.tools)
+    outcome = tell_outcome(desk.place, pr, change, workload, seen, desk.tools, undertaking.artifacts)
     if outcome is None:
         return False
     desk.journal.log("outcome", workload=workload.ref.key, pr=pr.number, verdict=outcome.verdict)
@@ -259,6 +267,8 @@ def _told(found: Found, result: LoopResult, desk: Desk) -> Result:
         if result.observation.insufficient
         else "seen"
     )
+    if result.planned.decision.waiting and result.planned.plan is None:
+        state = "confirming"
     if pr is not None:
         state = f"pull request #{pr['number']} {pr['state']}"
     return Result(

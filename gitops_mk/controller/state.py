@@ -9,6 +9,7 @@ from gitops_mk.core.checks.facts import built_knobs
 from gitops_mk.core.documents import parse_json
 from gitops_mk.core.enrolment import LABEL_ENABLED, admitted, is_enrolled, reach, refused_place, world_size
 from gitops_mk.core.ledger import holds, since_rollout, stable_profile
+from gitops_mk.core.lessons import lessons
 from gitops_mk.core.planner import WorkloadState
 from gitops_mk.core.policy import BuiltIn, Policy, load_policy
 from gitops_mk.core.render.paths import plan_path
@@ -100,10 +101,9 @@ def workload_state(
     if refused:
         raise InputError(f"{ref}: {refused}", hint="see `scope` in docs/verify.md: its values can't stand there")
     knobs = built_knobs(built, ref)
-    pinned: frozenset[str] = frozenset()
-    record = files.get(plan_path(workload.overlay, ref.slug))
-    if record is not None:
-        pinned = frozenset(parse_json(Plan, record, what=plan_path(workload.overlay, ref.slug)).knobs)
+    path = plan_path(workload.overlay, ref.slug)
+    text = files.get(path)
+    record = parse_json(Plan, text, what=path) if text is not None else None
     mine = tuple(change for change in applied if change.workload == ref.key)
     passport = policy.passport(workload)
     said_no = holds(prs, mine, {ref.key: knobs}, identity=identity_of(policy.settings))
@@ -112,7 +112,7 @@ def workload_state(
         overlay=workload.overlay,
         target=target,
         knobs=knobs,
-        pinned=pinned,
+        pinned=frozenset(record.knobs) if record is not None else frozenset(),
         world_size=world_size(workload, passport, built),
         catalog=policy.catalog,
         passport=passport,
@@ -120,6 +120,8 @@ def workload_state(
         applied=mine,
         holds=tuple(hold for hold in said_no if hold.workload == ref.key),
         reach=reach(ref, built),
+        total_steps=workload.total_steps,
+        lessons=lessons(record, prs, ref.key),
         stable_profile=stable if stable is not None else stable_profile(mine, knobs),
     )
 

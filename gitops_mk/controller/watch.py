@@ -71,7 +71,7 @@ def watch(
                 tally.add(turn(folder, tally))
             except MkError as exc:
                 tally.errors = [*tally.errors, f"{folder}: {exc.message}"][-KEPT_ERRORS:]
-                tally.streak.stable_intervals = 0
+                tally.streak.broken()
                 tally.counts["failed"] += 1
             tally.iterations += 1
             tally.last_out_dir = f"{artifacts.out_dir}/{folder}"

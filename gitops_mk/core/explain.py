@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from gitops_mk.core.envelope.rules.worth import sum_up
+from gitops_mk.core.render.describe import duration
 from gitops_mk.core.render.text import plain
 from gitops_mk.errors import InputError
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.signal import Signal, SignalName
+from gitops_mk.model.weighing import Weighing
 
 # What a person can do about what no knob mends, or where one is not sure to.
 ADVICE: Mapping[str, str] = {
@@ -38,9 +41,20 @@ def explain_plan(plan: Plan) -> tuple[str, ...]:
         f"Looked at {seen.window.steps} steps from {seen.source}.",
         *_found(s for s in seen.signals if s.found),
         f"{plan.chord} moves {moves}: {plain(plan.rationale, most=300)}.",
+        *_worth(plan.weighing),
         *(f"{i.name} stays {i.after} ({i.formula})." for i in plan.invariants if i.before == i.after),
         f"What was ruled out: {', '.join(str(s.name) for s in seen.signals if not s.found) or 'nothing'}.",
     )
+
+
+def _worth(weighing: Weighing | None) -> Iterator[str]:
+    if weighing is None:
+        return
+    yield f"Worth it: {sum_up(weighing)}."
+    yield f"  Gain: {weighing.gain.reasoning}."
+    yield f"  Cost: {weighing.cost.reasoning}."
+    if weighing.gain.weighed and weighing.break_even_s:
+        yield f"  Break-even after {duration(weighing.break_even_s)} of training."
 
 
 def _found(signals: Iterable[Signal]) -> Iterator[str]:

@@ -1,43 +1,110 @@
-"""What came of a change: what was seen before it was proposed, held against what is seen since it runs."""
+"""What came of a change: what was promised and seen before it was proposed, held against what is seen since it runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from gitops_mk.model.signal import Observation, Signal
+from gitops_mk.core.effect import LEVEL, Effect, saved_time
+from gitops_mk.core.lessons import promise_and_came
+from gitops_mk.model.plan import Plan
+from gitops_mk.model.signal import Observation, Signal, SignalName
 
 # Of the same signal: how much larger it must be to be called worse, and not the same.
-WORSE = 1.5
-Verdict = Literal["kept", "no_effect", "regressed"]
+WORSE: Final = 1.5
+# Steps that got longer by less than this share are as long as before.
+NOTICEABLE: Final = 0.02
+# Of what was promised, so much must come.
+KEPT_SHARE: Final = 0.5
+Verdict = Literal["kept", "no_effect", "regressed", "inconclusive"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One word, and a line for each signal that was seen before or is seen now."""
+    """One word; the effect on the step time where it could be measured, what was promised of it; and a line for each of
+    these, and for each signal that was seen before or is seen now.
+    """
 
     verdict: Verdict
     lines: tuple[str, ...]
+    effect: Effect | None = None
+    promised: float | None = None
 
 
-def judge_outcome(before: Observation, after: Observation) -> Outcome | None:
-    """Did it help? None while there is not enough to say so.
+def judge_outcome(plan: Plan, after: Observation, *, last_call: bool = False) -> Outcome | None:
+    """Did it help? None while there is not enough to say so; with `last_call` that is an outcome too: inconclusive.
 
-    Worse is what was not there before, or is half as large again; whether it is the change's doing is for a reviewer to say.
+    As many steps are compared as the plan was made on, so that nobody looks again and again until chance says yes. Worse is
+    also a loss that diverges since, and, where no time is saved, a signal that was not there before or grew by half;
+    whether that is the change's doing is for a reviewer to say.
     """
-    if after.insufficient:
-        return None
+    before = plan.observation
     then = {s.name: s for s in before.signals if s.found}
     now = {s.name: s for s in after.signals if s.found}
-    lines = tuple(_line(str(name), then.get(name), now.get(name)) for name in sorted({*then, *now}))
-    if any(name not in then or _grew(then[name], signal) for name, signal in now.items()):
-        return Outcome("regressed", lines)
-    return Outcome("kept" if not now else "no_effect", lines)
+    promised = plan.weighing.share if plan.weighing is not None and plan.weighing.gain.weighed else None
+    if before.pace is None:
+        return None if after.insufficient else _by_signals(then, now)
+    if after.insufficient or after.pace is None or not (last_call or _as_long(before, after)):
+        return _open("too little telemetry since it runs", promised) if last_call else None
+    effect = saved_time(before.pace, after.pace)
+    if effect is None:
+        return _open(f"too few steps to compare, of {after.window.steps}", promised) if last_call else None
+    verdict = _verdict(effect, promised, then, now)
+    return Outcome(verdict, (_told(effect, promised), *_signals(then, now)), effect, promised)
+
+
+def _as_long(before: Observation, after: Observation) -> bool:
+    """True when as many steps are there as the plan was made on, as far as both remember them."""
+    if before.pace is None or after.pace is None:
+        return False
+    return len(after.pace.block_ms) * after.pace.block_steps >= len(before.pace.block_ms) * before.pace.block_steps
+
+
+def _verdict(
+    effect: Effect, promised: float | None, then: dict[SignalName, Signal], now: dict[SignalName, Signal]
+) -> Verdict:
+    diverges = SignalName.DRIFT_LOSS in now and SignalName.DRIFT_LOSS not in then
+    if diverges or effect.high < -NOTICEABLE:
+        return "regressed"
+    if effect.low <= 0 and _got_worse(then, now):
+        return "regressed"
+    if promised is None:
+        return "no_effect" if then.keys() & now.keys() else "kept"
+    enough = KEPT_SHARE * promised
+    if effect.low > 0 and effect.saved >= enough:
+        return "kept"
+    return "no_effect" if effect.high < enough else "inconclusive"
+
+
+def _by_signals(then: dict[SignalName, Signal], now: dict[SignalName, Signal]) -> Outcome:
+    """For plans that do not say how fast the run went."""
+    if _got_worse(then, now):
+        return Outcome("regressed", _signals(then, now))
+    return Outcome("no_effect" if now else "kept", _signals(then, now))
+
+
+def _got_worse(then: dict[SignalName, Signal], now: dict[SignalName, Signal]) -> bool:
+    return any(name not in then or _grew(then[name], signal) for name, signal in now.items())
 
 
 def _grew(before: Signal, now: Signal) -> bool:
     old, new = before.evidence.effect, now.evidence.effect
     return old is not None and new is not None and old > 0 and new > WORSE * old
+
+
+def _open(why: str, promised: float | None) -> Outcome:
+    return Outcome("inconclusive", (why,), None, promised)
+
+
+def _told(effect: Effect, promised: float | None) -> str:
+    came = f"[{100 * effect.low:.1f} to {100 * effect.high:.1f}, {100 * LEVEL:.0f} % interval]"
+    saved = f"time saved: {100 * effect.saved:.1f} %"
+    told = saved if promised is None else promise_and_came(promised, effect.saved)
+    return f"{told} {came}; mean step {effect.before_ms:.4g} ms before, {effect.after_ms:.4g} ms now ({effect.steps} steps each)"
+
+
+def _signals(then: dict[SignalName, Signal], now: dict[SignalName, Signal]) -> tuple[str, ...]:
+    return tuple(_line(str(name), then.get(name), now.get(name)) for name in sorted({*then, *now}))
 
 
 def _line(name: str, before: Signal | None, now: Signal | None) -> str:

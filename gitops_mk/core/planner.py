@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gitops_mk.core.chords.registry import RECIPES
 from gitops_mk.core.chords.solve import State
+from gitops_mk.core.confirm import confirmed
 from gitops_mk.core.enrolment import Reach
 from gitops_mk.core.envelope.context import Context
 from gitops_mk.core.envelope.registry import decide, judge, may_propose
 from gitops_mk.core.invariants import invariant_states
 from gitops_mk.core.recommend import Policy, recommend
+from gitops_mk.core.weigh.weighing import weigh
 from gitops_mk.errors import InputError
 from gitops_mk.model.change import AppliedChange, Hold
 from gitops_mk.model.chord import ChordCatalog, Intent
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import Action, PatchTarget, Plan, PolicyDigests
-from gitops_mk.model.signal import Observation
+from gitops_mk.model.signal import Observation, SignalName
 from gitops_mk.model.times import format_time
 from gitops_mk.model.verdict import Verdict
-from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.model.weighing import Lesson, Weighing
+from gitops_mk.model.workload import Delivery, WorkloadRef
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,13 @@ class WorkloadState:
     holds: tuple[Hold, ...] = ()
     stable_profile: Mapping[str, int] | None = None
     reach: Reach | None = None
+    total_steps: int | None = None
+    lessons: tuple[Lesson, ...] = ()
+
+    @property
+    def delivery(self) -> Delivery:
+        """How its knobs reach the trainer."""
+        return "annotation"
 
     @property
     def policy(self) -> PolicyDigests:
@@ -55,11 +65,16 @@ class WorkloadState:
 
 @dataclass(frozen=True)
 class Options:
-    """What the person who runs it chose, and how many stable observations in a row there were."""
+    """What the person who runs it chose, and what was seen in a row: how many stable observations, and each signal how often,
+    this observation included. `confirm`: how often a signal must be, but for those that count as confirmed `already`.
+    """
 
     policy: Policy = "chord"
     approve_advanced: bool = False
     stable_intervals: int = 0
+    confirm: int = 1
+    sighted: Mapping[SignalName, int] = field(default_factory=dict)
+    already: frozenset[SignalName] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -69,14 +84,20 @@ class Judged:
     action: Action
     verdicts: tuple[Verdict, ...]
     verdict: Verdict
+    weighing: Weighing | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """All actions that were considered, in order; `chosen` is the one that becomes the plan, None for a hold."""
+    """All actions that were considered, in order; `chosen` is the one that becomes the plan, None for a hold.
+
+    `waiting`: in how many windows in a row, of those `needed`, a signal was seen that is not acted on yet; 0 without any.
+    """
 
     judged: tuple[Judged, ...]
     chosen: Judged | None
+    waiting: int = 0
+    needed: int = 1
 
 
 def decide_actions(state: WorkloadState, observation: Observation, options: Options, now: datetime) -> Decision:
@@ -84,31 +105,36 @@ def decide_actions(state: WorkloadState, observation: Observation, options: Opti
 
     One workload, one chord at a time: later ones wait for the outcome of the first.
     """
+    ready, waiting = confirmed(observation, options.sighted, options.confirm, already=options.already)
     away = state.stable_profile is not None and dict(state.stable_profile) != dict(state.knobs)
-    chords = recommend(
-        observation,
-        policy=options.policy,
-        away_from_stable=away,
-        stable_intervals=options.stable_intervals,
-        intervals_needed=state.passport.recovery.stable_intervals,
+    # What is only waiting is no stability either.
+    chords = (
+        (Intent.NORMAL_HOLD,)
+        if waiting and not ready.incident
+        else recommend(
+            ready,
+            policy=options.policy,
+            away_from_stable=away,
+            stable_intervals=options.stable_intervals,
+            intervals_needed=state.passport.recovery.stable_intervals,
+        )
     )
     judged = tuple(
-        judge_action(state, compute_action(state, chord, observation.words()), observation, options, now)
-        for chord in chords
+        judge_action(state, compute_action(state, chord, observation), observation, options, now) for chord in chords
     )
     chosen = next((j for j in judged if may_propose(j.verdict) and j.action.changes), None)
-    return Decision(judged=judged, chosen=chosen)
+    return Decision(judged=judged, chosen=chosen, waiting=waiting, needed=options.confirm)
 
 
-def compute_action(state: WorkloadState, chord: Intent, signals: frozenset[str] = frozenset()) -> Action:
-    """The chord's moves from where the workload stands, with what they do to the invariants."""
+def compute_action(state: WorkloadState, chord: Intent, observation: Observation) -> Action:
+    """The chord's moves from where the workload stands, by what was seen, with what they do to the invariants."""
     solution = RECIPES[chord](
         State(
             knobs=state.knobs,
             limits=state.passport.knobs,
             stable_profile=state.stable_profile,
             allowed=frozenset(state.passport.allowed_knobs),
-            signals=signals,
+            seen={s.name: s.evidence for s in observation.signals if s.found},
         )
     )
     entry = state.catalog.get(chord)
@@ -142,6 +168,17 @@ def judge_action(
     rollback: AppliedChange | None = None,
 ) -> Judged:
     """Ask every rule of the envelope: the same question whether one plans, proposes, verifies or rolls back."""
+    weighing = None
+    if action.changes and rollback is None:
+        weighing = weigh(
+            action,
+            state.knobs,
+            observation,
+            state.passport.economics,
+            delivery=state.delivery,
+            total_steps=state.total_steps,
+            lessons=state.lessons,
+        )
     verdicts = judge(
         Context(
             action=action,
@@ -156,9 +193,10 @@ def judge_action(
             applied=state.applied,
             holds=state.holds,
             rollback=rollback,
+            weighing=weighing,
         )
     )
-    return Judged(action=action, verdicts=verdicts, verdict=decide(verdicts))
+    return Judged(action=action, verdicts=verdicts, verdict=decide(verdicts), weighing=weighing)
 
 
 def make_plan(
@@ -170,6 +208,7 @@ def make_plan(
     now: datetime,
     mk_version: str,
     rollback_of: str | None = None,
+    weighing: Weighing | None = None,
 ) -> Plan:
     """The plan that carries out `action`. Raises InputError for an action without changes."""
     if not action.changes:
@@ -191,6 +230,8 @@ def make_plan(
         stable_intervals=options.stable_intervals,
         rationale=action.rationale,
         observation=observation,
+        weighing=weighing,
+        lessons=state.lessons,
         created_at=format_time(now),
         mk_version=mk_version,
     )

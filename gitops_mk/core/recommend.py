@@ -33,11 +33,14 @@ def recommend(
 ) -> tuple[Intent, ...]:
     """The chords to judge, in order; a single NORMAL-HOLD where there is nothing to do.
 
-    `away_from_stable`: the knobs differ from the last stable profile. RECOVER-RELOCK waits for `intervals_needed` stable
-    observations in a row, of which `stable_intervals` (this one included) were seen.
+    `away_from_stable`: the knobs differ from the last stable profile. RECOVER-RELOCK answers to a loss that rose since, and
+    else waits for `intervals_needed` stable observations in a row, of which `stable_intervals` (this one included) were seen.
     """
     if observation.incident:
         worth = {s.name for s in observation.signals if s.found and (s.actionable or s.name in ADVANCED)}
+        if away_from_stable and SignalName.DRIFT_LOSS in worth:
+            # What is looked at is from after the last change, so the loss rose since: that change is what is known to differ.
+            return (Intent.RECOVER_RELOCK,)
         chords = tuple(dict.fromkeys(chord for signal, chord in FOR_SIGNAL if signal in worth))
         if chords and policy == "scalar":
             return (Intent.SCALAR,)
@@ -46,3 +49,8 @@ def recommend(
     if observation.stable and away_from_stable and stable_intervals >= intervals_needed:
         return (Intent.RECOVER_RELOCK,)
     return (Intent.NORMAL_HOLD,)
+
+
+def answered_by(chord: str) -> frozenset[SignalName]:
+    """The signals that `chord` answers to; for the simple policy's, every one that has a chord."""
+    return frozenset(name for name, answer in FOR_SIGNAL if chord in (answer, Intent.SCALAR))

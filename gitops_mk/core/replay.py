@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from gitops_mk.core.confirm import Sightings
 from gitops_mk.core.recommend import Policy, recommend
 from gitops_mk.errors import InputError
 from gitops_mk.model.base import Frozen
 from gitops_mk.model.chord import Intent
-from gitops_mk.model.signal import Classification, Observation, Signal, SignalName
+from gitops_mk.model.signal import Classification, Observation, SignalName
 from gitops_mk.model.telemetry import Window
 
 FEWEST_LINES: Final = 30
@@ -86,18 +87,16 @@ class Replay:
         self._confirm = confirm
         self._policy: Policy = policy
         self._number = 0
-        self._seen: dict[SignalName, int] = {}
-        self._asked: dict[SignalName, int] = {}
+        self._sightings = Sightings()
         self._causes: frozenset[SignalName] = frozenset()
         self._chord: Intent | None = None
 
     def add(self, observation: Observation) -> Row:
         """Count one window and say what would have been done."""
         self._number += 1
-        for signal in observation.signals:
-            self._count(signal)
+        self._sightings.add(observation)
         found = tuple(s for s in observation.signals if s.found)
-        confirmed = max((self._asked[s.name] for s in found), default=0)
+        confirmed = max((self._sightings.asked[s.name] for s in found), default=0)
         act, chord, says = self._answer(observation, confirmed)
         return Row(
             number=self._number,
@@ -110,7 +109,7 @@ class Replay:
                     culprits=s.evidence.culprits,
                     summary=s.evidence.summary,
                     actionable=s.actionable,
-                    in_a_row=self._seen[s.name],
+                    in_a_row=self._sightings.seen[s.name],
                 )
                 for s in found
             ),
@@ -120,13 +119,6 @@ class Replay:
             chord=chord,
             confirmed=confirmed,
         )
-
-    def _count(self, signal: Signal) -> None:
-        if signal.classification is Classification.INSUFFICIENT_EVIDENCE:
-            return
-        self._seen[signal.name] = self._seen.get(signal.name, 0) + 1 if signal.found else 0
-        asks = signal.found and signal.actionable
-        self._asked[signal.name] = self._asked.get(signal.name, 0) + 1 if asks else 0
 
     def _answer(self, observation: Observation, confirmed: int) -> tuple[Act, Intent | None, str]:
         if self._chord is not None:
@@ -139,7 +131,9 @@ class Replay:
             return Act.REPORT, None, "report only"
         if confirmed < self._confirm:
             return Act.WAIT, None, f"wait for confirmation ({confirmed} of {self._confirm})"
-        ready = tuple(s for s in observation.signals if self._asked.get(s.name, 0) >= self._confirm and s.found)
+        ready = tuple(
+            s for s in observation.signals if self._sightings.asked.get(s.name, 0) >= self._confirm and s.found
+        )
         # Only what is confirmed may choose the chord.
         chord = recommend(
             observation.model_copy(update={"signals": ready}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from gitops_mk.controller.apply import Applied
 from gitops_mk.controller.loop import LoopResult, apply_and_report, run_once, target_of, verify_and_record
 from gitops_mk.controller.proposing import propose_plan
 from gitops_mk.controller.tools import Tools, Workplace
+from gitops_mk.core.detect.observer import Observer
+from gitops_mk.core.outcome import Outcome, judge_outcome
 from gitops_mk.core.planner import Options
 from gitops_mk.demo.embedded import make_embedded
 from gitops_mk.demo.narrator import Narrator
@@ -50,6 +53,7 @@ class Measured:
     after: Summary
     pr: PullRequest
     merge_sha: str
+    outcome: Outcome
 
 
 def tell(fault: str, out: Path, tools: Tools, narrator: Narrator) -> Measured:
@@ -141,7 +145,22 @@ def _mend(
     before = summarise(log, *before_window(fault, seen))
     after = summarise(log, turned + SETTLE_STEPS, until)
     show(before, after, narrator)
-    return Measured(fault, before, after, applied.pr, applied.merge_sha)
+    outcome = prove(first.planned.plan, log, turned + SETTLE_STEPS)
+    narrator.say(f"{outcome.verdict}: {outcome.lines[0]}")
+    return Measured(fault, before, after, applied.pr, applied.merge_sha, outcome)
+
+
+def prove(plan: Plan, log: Path, first_step: int) -> Outcome:
+    """What was promised against what came since `first_step`, judged as the controller judges it after a rollout."""
+    observer = Observer("file")
+    with log.open("rb") as lines:
+        for line in lines:
+            if int(json.loads(line)["step"]) >= first_step:
+                observer.feed(line)
+    outcome = judge_outcome(plan, observer.finish(), last_call=True)
+    if outcome is None:
+        raise IntegrityError(f"{log}: nothing can be said of what came of the change")
+    return outcome
 
 
 def before_window(fault: str, seen: int) -> tuple[int, int]:

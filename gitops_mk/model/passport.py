@@ -35,10 +35,29 @@ class KnobLimit(Frozen):
 
 
 class PassportBudget(Frozen):
-    """At most `max_changes` merged changes of the workload within `window_s` seconds."""
+    """At most `max_changes` merged changes of the workload within `window_s` seconds, and of those at most
+    `max_same_direction` that move one knob the same way.
+    """
 
     max_changes: Annotated[int, Field(ge=0)] = 6
     window_s: Annotated[int, Field(gt=0)] = 86_400
+    max_same_direction: Annotated[int, Field(ge=1)] = 3
+
+
+class Economics(Frozen):
+    """What a delivery costs this workload, in seconds of training, and what a change must bring.
+
+    `restart_s`: from the old pods' end to the first new step. `warm_up_s`: what the first steps take longer in all.
+    `checkpoint_every_s` counts where the job does not announce its checkpoints, `horizon_s` where nothing says how long it
+    goes on. Time saved must be `min_ratio` times the cost, and at least `min_gain_pct` percent of every step.
+    """
+
+    restart_s: Annotated[int, Field(ge=0, le=86_400)] = 300
+    warm_up_s: Annotated[int, Field(ge=0, le=86_400)] = 60
+    checkpoint_every_s: Annotated[int, Field(ge=0, le=604_800)] = 1_800
+    horizon_s: Annotated[int, Field(ge=0, le=31_536_000)] = 86_400
+    min_ratio: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 3.0
+    min_gain_pct: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 1.0
 
 
 class InvariantRule(Frozen):
@@ -87,6 +106,7 @@ class Passport(Frozen):
     knobs: dict[KnobName, KnobLimit]
     cooldown_s: Annotated[int, Field(ge=0)] = 1_800
     budget: PassportBudget = PassportBudget()
+    economics: Economics = Economics()
     invariants: tuple[InvariantRule, ...] = (InvariantRule(name=InvariantName.GLOBAL_BATCH),)
     observability: Observability = Observability()
     recovery: Recovery = Recovery()

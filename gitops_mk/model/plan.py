@@ -14,6 +14,7 @@ from gitops_mk.model.knob import KnobChange, KnobName, KnobValue, annotation_key
 from gitops_mk.model.settings import RepoPath
 from gitops_mk.model.signal import Observation
 from gitops_mk.model.verdict import Reason
+from gitops_mk.model.weighing import Lesson, Weighing
 from gitops_mk.model.workload import API_VERSIONS, TEMPLATED_KINDS, WorkloadKind, WorkloadRef
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -127,6 +128,8 @@ class Plan(Frozen):
     stable_intervals: Annotated[int, Field(ge=0)] = 0
     rationale: str
     observation: Observation
+    weighing: Weighing | None = None
+    lessons: tuple[Lesson, ...] = ()
     created_at: Timestamp
     mk_version: str
     digest: Sha256

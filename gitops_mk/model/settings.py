@@ -99,6 +99,11 @@ class WorkloadSettings(Frozen):
         description="Data-parallel workers; a factor of the global batch. Default: the annotation "
         "`modekeeper.dev/world-size`, else the passport's, else replicas times GPUs as the overlay builds them.",
     )
+    total_steps: Annotated[int, Field(ge=1, le=2**53)] | None = Field(
+        None,
+        description="How many steps the job takes in all, so that a gain is weighed over what remains. Default: the passport's "
+        "`economics.horizon_s`.",
+    )
     telemetry: TelemetrySettings = Field(TelemetrySettings(), description="Default telemetry of this workload.")
 
     @property
@@ -118,6 +123,11 @@ class Limits(Frozen):
 
     max_open_prs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         3, description="Open pull requests at a time, in the whole repository. `null`: no limit."
+    )
+    confirmations: Annotated[int, Field(ge=1, le=100)] = Field(
+        3,
+        description="In how many looks in a row `mk controller run` and `mk closed-loop watch` must see a signal before they act "
+        "on it. One look alone (`mk closed-loop run`, `mk controller run --once`) acts on what it sees.",
     )
     max_prs_per_hour: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         2, description="Pull requests opened within an hour. `null`: no limit."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from gitops_mk.model.base import Frozen
-from gitops_mk.model.telemetry import Environment, IngestCounts, Window
+from gitops_mk.model.telemetry import Environment, IngestCounts, Pace, Window
 
 
 class SignalName(StrEnum):
@@ -40,7 +40,8 @@ class Evidence(Frozen):
 
     `effect` and `threshold` are fractions (0.31 = 31 %) of the quiet level, `noise` the robust relative spread of it.
     `onset_step` and `duration_steps` are in steps; `series` is the metric over the steps from the first to the last of
-    `series_steps`, oldest first, at most 64 points in `unit`; `values` holds the further numbers a reader may want to check.
+    `series_steps`, oldest first, at most 64 points in `unit`; `cause` is where the time is lost (`input`, `memory`, `clock`,
+    `compute`), where other columns locate it; `values` holds the further numbers a reader may want to check.
     """
 
     summary: str
@@ -52,6 +53,7 @@ class Evidence(Frozen):
     onset_step: int | None = None
     duration_steps: int | None = None
     culprits: tuple[str, ...] = ()
+    cause: str | None = None
     series: tuple[float, ...] = ()
     series_steps: tuple[int, int] | None = None
     values: dict[str, float] = {}
@@ -80,6 +82,7 @@ class Observation(Frozen):
     window: Window
     source: str
     format: str
+    pace: Pace | None = None
 
     @property
     def found(self) -> tuple[SignalName, ...]:

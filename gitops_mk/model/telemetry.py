@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
 
 from gitops_mk.model.base import Frozen
 
@@ -42,6 +44,21 @@ class Window(Frozen):
     steps: int = 0
     first_ts: str | None = None
     last_ts: str | None = None
+
+
+class Pace(Frozen):
+    """How fast the newest steps went, warm-up and planned pauses left out: the mean step time, in milliseconds, of blocks
+    of `block_steps` steps each, oldest first. `checkpoint_every`: steps between the checkpoints that the job announced.
+    """
+
+    block_steps: int
+    block_ms: Annotated[tuple[float, ...], Field(min_length=1)]
+    checkpoint_every: int | None = None
+
+    @property
+    def mean_ms(self) -> float:
+        """The mean step time."""
+        return sum(self.block_ms) / len(self.block_ms)
 
 
 class Environment(Frozen):

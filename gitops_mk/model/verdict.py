@@ -24,6 +24,7 @@ class Reason(StrEnum):
     OUT_OF_BOUNDS = "out_of_bounds"
     MAX_DELTA_EXCEEDED = "max_delta_exceeded"
     INVARIANT_VIOLATED = "invariant_violated"
+    GAIN_BELOW_COST = "gain_below_cost"
     PROPOSE_ONLY = "propose_only"
 
     # Proposing: why no branch was written.

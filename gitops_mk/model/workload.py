@@ -17,6 +17,9 @@ DnsName = Annotated[
 ]
 WorkloadKind = Literal["Deployment", "StatefulSet", "DaemonSet", "Job", "JobSet", "PyTorchJob", "TrainJob", "RayJob"]
 
+# How knobs reach the trainer: annotations of the pod template, or a mounted ConfigMap that it re-reads.
+Delivery = Literal["annotation", "configmap"]
+
 API_VERSIONS: dict[str, str] = {
     "Deployment": "apps/v1",
     "StatefulSet": "apps/v1",

@@ -247,11 +247,11 @@ class TestRepository:
 
     def test_a_plan_edited_by_hand(self, mk: Mk, repo: Path) -> None:
         plan = self.plan(mk, repo)
-        plan.write_text(plan.read_text().replace('"4"', '"8"'))
+        plan.write_text(plan.read_text().replace('"6"', '"8"'))
         said = mk("propose", "--plan", plan, "--repo", repo)
         assert "the plan was changed after it was made" in said.error
         records = plan.with_name("k8s_plan.records.json")
-        records.write_text(records.read_text().replace('"after": 4', '"after": 8'))
+        records.write_text(records.read_text().replace('"after": 6', '"after": 8'))
         assert "digest" in mk("propose", "--plan", plan, "--repo", repo).error
         records.unlink()
         assert "no k8s_plan.records.json beside it" in mk("propose", "--plan", plan, "--repo", repo).error

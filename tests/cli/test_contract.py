@@ -415,10 +415,10 @@ class TestPullRequests:
         assert mk("verify", "--pr", "1", "--repo", checkout, "--out", "v").code == 0
         shown = mk("pr", "show", "1", "--repo", checkout).out
         assert "check modekeeper/verify: success" in shown
-        assert "| `dataloader_num_workers` | 2 | **4** |" in shown
+        assert "| `dataloader_num_workers` | 2 | **6** |" in shown
         assert mk("pr", "show", "1", "--repo", checkout, "--json").json["chord"] == "INPUT-STRAGGLER"
         diff = mk("pr", "diff", "1", "--repo", checkout).out
-        assert '+    modekeeper/knob.dataloader_num_workers: "4"' in diff
+        assert '+    modekeeper/knob.dataloader_num_workers: "6"' in diff
 
     def test_verify_in_ci(self, mk: Mk, checkout: Path) -> None:
         self.propose(mk, checkout)

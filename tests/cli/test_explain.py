@@ -23,7 +23,7 @@ def test_a_pull_request(mk: Mk) -> None:
     mk("closed-loop", "run", "--scenario", "straggler", "--apply", "--out", "c")
     said = mk("explain", "--pr", "1", "--repo", "c/gitops/gitops.git")
     assert said.code == 0, said.err
-    assert "INPUT-STRAGGLER moves dataloader_num_workers from 2 to 4" in said.out
+    assert "INPUT-STRAGGLER moves dataloader_num_workers from 2 to 6" in said.out
     missing = mk("explain", "--pr", "9", "--repo", "c/gitops/gitops.git")
     assert (missing.code, missing.error) == (2, "there is no pull request #9")
 

@@ -81,7 +81,7 @@ def plan_for(world: World, ref: WorkloadRef, folder: str, **over: Any) -> Plan:
     assert settings is not None
     state = state_on_base(forge, files, policy, settings, builder())
     seen = observation(SignalName.STRAGGLER)
-    action = compute_action(state, Intent.INPUT_STRAGGLER, seen.words())
+    action = compute_action(state, Intent.INPUT_STRAGGLER, seen)
     plan = make_plan(state, action, seen, Options(), now=world.clock.now(), mk_version="0.0.0")
     return replan(plan, **over)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -14,6 +15,7 @@ from gitops_mk.adapters.resources import read_template
 from gitops_mk.cli.main import COMMANDS
 from gitops_mk.core.checks.registry import CLUSTER_STEPS, STEPS
 from gitops_mk.core.detect.registry import DETECTORS
+from gitops_mk.model.signal import SignalName
 from gitops_mk.model.verdict import Reason
 from tests import docs as made
 
@@ -43,6 +45,16 @@ def test_every_detector_has_a_section() -> None:
     assert [str(name) for name, _ in DETECTORS] == [
         h for h in headings("signals.md") if h in {str(n) for n, _ in DETECTORS}
     ]
+
+
+@pytest.mark.parametrize("name", [name for name, _ in DETECTORS])
+def test_every_signal_has_a_picture_that_shows_it(name: SignalName) -> None:
+    text = (made.DOCS / "images" / "signals" / f"{name}.svg").read_text()
+    assert ElementTree.fromstring(text).tag.endswith("svg")
+    assert name.replace("_", " ") in text
+    assert "onset, step" in text
+    assert f"(images/signals/{name}.svg)" in (made.DOCS / "signals.md").read_text()
+    assert made.example(name).found == (name,)
 
 
 @pytest.mark.parametrize("path", sorted(made.pages()), ids=lambda path: path.name)

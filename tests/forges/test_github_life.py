@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gitops_mk.adapters.artifacts import FolderStore
 from gitops_mk.adapters.github.pulls import ODD_BASE
 from gitops_mk.controller.batch import push_ahead
 from gitops_mk.controller.followup import tell_outcome
@@ -298,7 +299,7 @@ def test_a_no_is_not_asked_about_again(world: HubWorld) -> None:
     world.propose(world.forge())
     world.hub.close(world.pull(), world.alice)
     (hold,) = world.state(world.forge()).holds
-    assert (hold.pr, hold.source, hold.knobs) == (1, "closed", ("dataloader_num_workers", "dataloader_prefetch_factor"))
+    assert (hold.pr, hold.source, hold.knobs) == (1, "closed", ("dataloader_num_workers",))
     found = world.forge().get_pr(1)
     assert found is not None
     assert found.closed_by is not None
@@ -478,7 +479,15 @@ def rolled_out(world: HubWorld) -> tuple[Any, PullRequest, Any]:
 
 def told(world: HubWorld, forge: Any, pr: PullRequest, change: Any, *found: SignalName, **over: Any) -> Any:
     workload = policy_of(forge.repo.files(forge.base_tip()), world.tools.built_in).settings.workloads[0]
-    return tell_outcome(world.place(forge), pr, change, workload, observation(*found, **over), world.tools)
+    return tell_outcome(
+        world.place(forge),
+        pr,
+        change,
+        workload,
+        observation(*found, **over),
+        world.tools,
+        FolderStore(world.path.parent / "out"),
+    )
 
 
 @pytest.mark.parametrize(

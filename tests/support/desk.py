@@ -128,6 +128,7 @@ class Post:
             return self.source(found, since)
 
         return Desk(
+            patient=False,
             place=fenced(self.world.place(self.forge), Fence(self.election, self.stopping)),
             tools=self.world.tools,
             meter=self.ears,

@@ -53,7 +53,7 @@ def signal(name: SignalName, found: bool = True, **evidence: Any) -> Signal:
     return Signal(
         name=name,
         classification=Classification.SIGNAL_FOUND if found else Classification.NO_ACTIONABLE_SIGNAL,
-        evidence=Evidence(**{"summary": f"{name} seen", "metric": "step_time_ms", **evidence}),
+        evidence=Evidence(**{"summary": f"{name} seen", "metric": "step_time_ms", "effect": 1.0, **evidence}),
         actionable=found,
     )
 

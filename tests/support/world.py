@@ -131,7 +131,7 @@ class World:
         state = self.state(forge)
         signals = {Intent.INPUT_STRAGGLER: SignalName.STRAGGLER, Intent.BURST_ABSORB: SignalName.BURST}
         seen = observation(signals[chord])
-        action = compute_action(state, chord, seen.words())
+        action = compute_action(state, chord, seen)
         plan = make_plan(state, action, seen, Options(), now=self.clock.now(), mk_version="0.0.0")
         return Plan.make(**{**{name: getattr(plan, name) for name in Plan.model_fields if name != "digest"}, **over})
 

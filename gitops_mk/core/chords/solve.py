@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gitops_mk.model.knob import KnobChange
 from gitops_mk.model.passport import KnobLimit
+from gitops_mk.model.signal import Evidence, SignalName
 from gitops_mk.model.verdict import Reason
-
-GRAD_ACCUM = "grad_accum_steps"
-MICROBATCH = "microbatch_size"
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,8 @@ class State:
     stable_profile: Mapping[str, int] | None = None
     # What the passport lets a recipe move; a recipe may leave the others alone, never touch them.
     allowed: frozenset[str] = frozenset()
-    # What was seen, for a recipe that serves several signals.
-    signals: frozenset[str] = frozenset()
+    # What was seen, by signal, and how large it is.
+    seen: Mapping[SignalName, Evidence] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,45 +65,6 @@ def lowered(state: State, knob: str, *, factor: int = 2) -> int:
     if limit is None:
         return target
     return min(now, max(target, limit.min, now - limit.max_delta))
-
-
-def _fits(state: State, knob: str, value: int) -> bool:
-    limit = state.limits.get(knob)
-    if limit is None:
-        return value >= 1
-    return limit.min <= value <= limit.max and abs(value - state.knobs[knob]) <= limit.max_delta
-
-
-def split_batch(state: State, *, up: bool = True) -> Solution:
-    """Trade microbatch size against accumulation with their product unchanged: the smallest integer factor that fits.
-
-    `up`: more, smaller microbatches. Otherwise fewer, larger ones.
-    """
-    lacking = needs(state, GRAD_ACCUM, MICROBATCH)
-    if lacking:
-        return lacking
-    grow, shrink = (GRAD_ACCUM, MICROBATCH) if up else (MICROBATCH, GRAD_ACCUM)
-    high, low = state.knobs[grow], state.knobs[shrink]
-    divisors = [f for f in range(2, low + 1) if low % f == 0]
-    for factor in divisors:
-        if _fits(state, grow, high * factor) and _fits(state, shrink, low // factor):
-            return _batch_solution(grow, shrink, high, low, factor)
-    tried = f"factors {', '.join(map(str, divisors[:4]))}" if divisors else "no whole factor divides it"
-    return unsolved(
-        Reason.INVARIANT_VIOLATED,
-        f"{grow} {high} can't rise while {shrink} {low} falls by the same whole factor within the limits ({tried})",
-    )
-
-
-def _batch_solution(grow: str, shrink: str, high: int, low: int, factor: int) -> Solution:
-    changes = (
-        KnobChange(knob=grow, before=high, after=high * factor),
-        KnobChange(knob=shrink, before=low, after=low // factor),
-    )
-    return Solution(
-        changes=tuple(sorted(changes, key=lambda c: c.knob)),
-        rationale=f"{grow} {high} to {high * factor}, {shrink} {low} to {low // factor}: their product stays {high * low}",
-    )
 
 
 def moves(state: State, targets: Mapping[str, int], rationale: str) -> Solution:

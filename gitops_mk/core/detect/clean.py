@@ -137,10 +137,10 @@ def _pauses(step: F64, excess: F64, steady: Bools, noise: float) -> tuple[Bools,
         high = excess[found]
         hit &= high <= np.median(high[hit]) + np.log(ALIKE)
         # What follows most pauses belongs to the cadence; what follows one of them is something else.
-        firsts = found[hit].tolist()
-        length = int(np.median([_tail(excess, first, noise) - first for first in firsts]))
-        for first in firsts:
-            planned[first : min(_tail(excess, first, noise), first + length + 1)] = True
+        ends = [(first, _tail(excess, first, noise)) for first in found[hit].tolist()]
+        length = int(np.median([end - first for first, end in ends]))
+        for first, end in ends:
+            planned[first : min(end, first + length + 1)] = True
         cadences.append(round(period * stride))
     return planned, tuple(cadences)
 

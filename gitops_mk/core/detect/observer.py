@@ -8,7 +8,8 @@ import numpy as np
 
 from gitops_mk.core.detect.answers import unknown
 from gitops_mk.core.detect.attribution import judge
-from gitops_mk.core.detect.history import EVENTS, History
+from gitops_mk.core.detect.history import EVENTS, History, View
+from gitops_mk.core.detect.pace import pace_of
 from gitops_mk.core.detect.registry import DETECTORS
 from gitops_mk.core.parse.columns import Columns
 from gitops_mk.core.parse.reader import Reader
@@ -61,9 +62,10 @@ class Observer:
             self._append(rows)
         counts = self._counts()
         tally = self._reader.tally
+        view = self._view() if self._history.total else None
         nodes, models = tuple(sorted(tally.nodes)), tuple(sorted(tally.gpu_models))
         return Observation(
-            signals=self._signals(counts),
+            signals=self._signals(counts, view),
             environment=Environment(
                 nodes_seen=nodes,
                 gpu_models_seen=models,
@@ -74,6 +76,7 @@ class Observer:
             window=self._window(),
             source=self._source,
             format=self._reader.format,
+            pace=pace_of(view) if view is not None else None,
         )
 
     def _take(self, batches: list[Columns]) -> None:
@@ -109,19 +112,21 @@ class Observer:
             other=tally.other,
         )
 
-    def _signals(self, counts: IngestCounts) -> tuple[Signal, ...]:
+    def _view(self) -> View:
+        tally = self._reader.tally
+        return self._history.view(
+            events=tuple(self._reader.events), workers=tally.worker_ids, stages=tally.worker_stages
+        )
+
+    def _signals(self, counts: IngestCounts, view: View | None) -> tuple[Signal, ...]:
         why = None
         if counts.records < self._min_steps:
             why = f"{counts.records} usable steps, expected at least {self._min_steps}"
         elif counts.dropped_pct > self._max_dropped_pct:
             share, most = counts.dropped_pct, self._max_dropped_pct
             why = f"{share:.0f} % of {counts.lines} lines unusable, expected at most {most:.0f} %"
-        if why is not None or not self._history.total:
+        if why is not None or view is None:
             return tuple(unknown(name, why or "no steps", "step_time_ms") for name, _ in DETECTORS)
-        tally = self._reader.tally
-        view = self._history.view(
-            events=tuple(self._reader.events), workers=tally.worker_ids, stages=tally.worker_stages
-        )
         return judge(view)
 
     def _notes(self, counts: IngestCounts) -> tuple[str, ...]:

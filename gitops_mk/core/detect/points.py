@@ -25,7 +25,16 @@ class Points(NamedTuple):
 
 
 def points(view: View) -> Points:
-    """The steady part of the whole run."""
+    """The steady part of the whole run; computed once a view."""
+    have = view.cache.get("points")
+    if isinstance(have, Points):
+        return have
+    made = _points(view)
+    view.cache["points"] = made
+    return made
+
+
+def _points(view: View) -> Points:
     cells = view.cells
     if cells is not None and not view.complete:
         # The first cell holds the warm-up.

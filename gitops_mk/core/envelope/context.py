@@ -11,11 +11,14 @@ from gitops_mk.model.chord import Chord, ChordCatalog
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import Action
 from gitops_mk.model.signal import Observation
+from gitops_mk.model.weighing import Weighing
 
 
 @dataclass(frozen=True)
 class Context:
     """One action before its judges. `applied` and `holds` are the workload's own, `knobs` what the base branch builds.
+
+    `weighing`: what the change should bring against its cost.
 
     `rollback`: the action undoes this merged change; what guards against doing too much does not guard against undoing.
     """
@@ -32,6 +35,7 @@ class Context:
     applied: tuple[AppliedChange, ...] = ()
     holds: tuple[Hold, ...] = ()
     rollback: AppliedChange | None = None
+    weighing: Weighing | None = None
 
     @property
     def chord(self) -> Chord | None:

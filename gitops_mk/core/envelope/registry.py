@@ -14,6 +14,7 @@ from gitops_mk.core.envelope.rules import (
     chord_known,
     cooldown,
     delivery,
+    direction,
     evidence,
     held,
     invariants,
@@ -23,6 +24,7 @@ from gitops_mk.core.envelope.rules import (
     required_signals,
     solvable,
     telemetry_is_new,
+    worth,
 )
 from gitops_mk.model.verdict import Reason, Verdict
 
@@ -40,10 +42,12 @@ RULES: Final[tuple[Rule, ...]] = (
     held.judge,
     cooldown.judge,
     budget.judge,
+    direction.judge,
     telemetry_is_new.judge,
     bounds.judge,
     max_delta.judge,
     invariants.judge,
+    worth.judge,
     delivery.judge,
 )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from gitops_mk.core.render.chart import chart
 from gitops_mk.core.render.text import markdown, plain
 from gitops_mk.errors import InputError
 from gitops_mk.model.change import (
@@ -18,8 +19,6 @@ from gitops_mk.model.change import (
 )
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import Plan
-from gitops_mk.model.signal import Evidence
-from gitops_mk.model.telemetry import Window
 from gitops_mk.model.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -45,6 +44,8 @@ def _environment() -> Environment:
     env.filters["md"] = markdown
     env.filters["percent"] = lambda value: f"{100 * value:.0f} %"
     env.filters["number"] = number
+    env.filters["share"] = share
+    env.filters["duration"] = duration
     return env
 
 
@@ -59,6 +60,19 @@ def number(value: float) -> str:
         return f"{value:.3g}"
     digits = max(0, 2 - len(str(int(abs(value)))) + 1)
     return f"{value:.{digits}f}"
+
+
+def share(value: float) -> str:
+    """A share as percent, to two significant digits."""
+    return f"{100 * value:.2g} %" if abs(value) < 0.1 else f"{100 * value:.0f} %"
+
+
+def duration(seconds: float) -> str:
+    """A duration in the largest unit that leaves more than one of it."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def pr_title(plan: Plan) -> str:
@@ -86,34 +100,6 @@ def trailers(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-# Mermaid's own colour for a line is all but white on white, and its height is a screen's.
-_LOOKS = '%%{init: {"xyChart": {"height": 300}, "themeVariables": {"xyChart": {"plotColorPalette": "#0969da"}}}}%%'
-
-
-def chart(evidence: Evidence, window: Window) -> str | None:
-    """The metric over the window as a Mermaid `xychart-beta`; None without a series worth a picture."""
-    series = evidence.series
-    if len(series) < 3:
-        return None
-    low, high = min(series), max(series)
-    pad = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
-    points = ", ".join(f"{v:.4g}" for v in series)
-    return (
-        f"```mermaid\n{_LOOKS}\nxychart-beta\n"
-        f'    title "{plain(evidence.metric, most=60).replace(chr(34), "")}"\n'
-        f"{_steps(evidence, window)}"
-        f'    y-axis "{plain(evidence.unit, most=12).replace(chr(34), "")}" {max(0.0, low - pad):.4g} --> {high + pad:.4g}\n'
-        f"    line [{points}]\n```"
-    )
-
-
-def _steps(evidence: Evidence, window: Window) -> str:
-    first, last = evidence.series_steps or (window.first_step, window.last_step)
-    if first is None or last is None or last <= first:
-        return ""
-    return f'    x-axis "step" {first} --> {last}\n'
-
-
 def pr_body(
     plan: Plan,
     passport: Passport,
@@ -130,12 +116,13 @@ def pr_body(
         "rows": [(c, passport.knobs.get(c.knob)) for c in plan.changes],
         "found": found,
         "rejected": [s for s in plan.observation.signals if not s.found],
-        "charts": [c for c in (chart(s.evidence, plan.observation.window) for s in found) if c],
+        "charts": [c for c in (chart(s, plan.observation.window) for s in found) if c],
         "verdicts": verdicts,
         "tier": tier,
         "passport": passport,
         "in_place": plan.workload.in_place,
         "reach": reach,
+        "weighing": plan.weighing,
     }
     body = _template(wording.pr_body).render(context)
     if len(body) > MAX_BODY:

@@ -87,8 +87,8 @@ def _panel(signal: Signal, window: Window, y0: int) -> list[str]:
     values = [v for v in evidence.series if abs(v) < LARGEST]
     if not values:
         return [*out, _label(LEFT, y0 + 90, "its detector gives no series", "s")]
-    bounds = _bounds(evidence)
-    level = _level(signal, bounds)
+    bounds = bounds_of(evidence)
+    level = level_of(signal, bounds)
     low, high = min(values), max(values)
     # A bar far above everything would squeeze the series into a line: it is then told, not drawn.
     near = level is not None and level <= high + 2.0 * max(high - low, 0.1 * abs(high))
@@ -151,13 +151,13 @@ def _below(bounds: tuple[int, int] | None, left: int, right: int, bottom: int, *
     return out
 
 
-def _bounds(evidence: Evidence) -> tuple[int, int] | None:
+def bounds_of(evidence: Evidence) -> tuple[int, int] | None:
     """First and last step of a series, where it has them."""
     covered = evidence.series_steps
     return covered if covered is not None and covered[0] < covered[1] else None
 
 
-def _level(signal: Signal, bounds: tuple[int, int] | None) -> float | None:
+def level_of(signal: Signal, bounds: tuple[int, int] | None) -> float | None:
     """The threshold in the unit of the series: so much above the quiet level, which is the detector's own or that before
     the onset.
     """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from math import prod
+from random import Random
 from typing import Any
 
 import pytest
@@ -24,15 +26,16 @@ from gitops_mk.core.chords.recipes import (
 )
 from gitops_mk.core.chords.registry import RECIPES
 from gitops_mk.core.chords.solve import State
+from gitops_mk.core.confirm import Sightings
 from gitops_mk.core.envelope import registry
-from gitops_mk.core.envelope.rules import budget, delivery, knob_known, solvable
-from gitops_mk.core.planner import Options, decide_actions, make_plan
-from gitops_mk.core.recommend import FOR_SIGNAL, recommend
+from gitops_mk.core.envelope.rules import budget, delivery, direction, knob_known, solvable
+from gitops_mk.core.planner import Options, WorkloadState, compute_action, decide_actions, make_plan
+from gitops_mk.core.recommend import FOR_SIGNAL, answered_by, recommend
 from gitops_mk.errors import InputError
 from gitops_mk.model.change import Hold
 from gitops_mk.model.chord import Budget, Intent, InvariantName
-from gitops_mk.model.passport import InvariantRule, KnobLimit, Observability, PassportBudget, Recovery
-from gitops_mk.model.signal import SignalName
+from gitops_mk.model.passport import Economics, InvariantRule, KnobLimit, Observability, PassportBudget, Recovery
+from gitops_mk.model.signal import Evidence, Observation, SignalName
 from gitops_mk.model.telemetry import IngestCounts, Window
 from gitops_mk.model.times import parse_time
 from gitops_mk.model.verdict import Reason
@@ -44,6 +47,10 @@ ALL = frozenset(LIMITS)
 
 def state(knobs: dict[str, int] | None = None, **over: Any) -> State:
     return State(**{"knobs": knobs if knobs is not None else make.KNOBS, "limits": LIMITS, "allowed": ALL, **over})
+
+
+def seen(name: SignalName, **evidence: Any) -> dict[SignalName, Evidence]:
+    return {name: make.signal(name, **evidence).evidence}
 
 
 def moved(solution: solve.Solution) -> dict[str, int]:
@@ -73,6 +80,56 @@ class TestRecommend:
         assert self.ask(away_from_stable=True, stable_intervals=2) == (Intent.NORMAL_HOLD,)
         assert self.ask(away_from_stable=True, stable_intervals=3) == (Intent.RECOVER_RELOCK,)
 
+    def test_a_loss_that_rose_since_a_change_takes_it_back(self) -> None:
+        assert self.ask(SignalName.DRIFT_LOSS, away_from_stable=True) == (Intent.RECOVER_RELOCK,)
+        assert self.ask(SignalName.DRIFT_STEP, away_from_stable=True) == (Intent.DRIFT_RETUNE,)
+        where = make.state(stable_profile={**make.KNOBS, "dataloader_num_workers": 1})
+        chosen = decide_actions(where, make.observation(SignalName.DRIFT_LOSS), Options(), make.NOW).chosen
+        assert chosen is not None
+        assert (chosen.action.chord, chosen.action.changes[0].after) == (Intent.RECOVER_RELOCK, 1)
+
+    def test_what_a_chord_answers_to(self) -> None:
+        assert answered_by("DRIFT-RETUNE") == {SignalName.DRIFT_STEP, SignalName.DRIFT_LOSS}
+        assert SignalName.BURST in answered_by("SCALAR")
+        assert answered_by("OURS") == frozenset()
+
+
+class TestConfirmation:
+    def ask(self, confirm: int, sighted: dict[SignalName, int], *found: SignalName, **over: Any) -> tuple[Any, ...]:
+        options = Options(confirm=confirm, sighted=sighted, stable_intervals=9, **over)
+        where = make.state(stable_profile={**make.KNOBS, "dataloader_num_workers": 1})
+        decision = decide_actions(where, make.observation(*found), options, make.NOW)
+        return [j.action.chord for j in decision.judged], decision.waiting
+
+    def test_at_first_sight_nothing_is_done(self) -> None:
+        assert self.ask(3, {SignalName.BURST: 1}, SignalName.BURST) == (["NORMAL-HOLD"], 1)
+        assert self.ask(3, {SignalName.BURST: 2}, SignalName.BURST) == (["NORMAL-HOLD"], 2)
+        assert self.ask(3, {SignalName.BURST: 3}, SignalName.BURST) == (["BURST-ABSORB"], 0)
+        assert self.ask(1, {}, SignalName.BURST) == (["BURST-ABSORB"], 0)
+
+    def test_each_on_its_own(self) -> None:
+        both = {SignalName.BURST: 3, SignalName.STRAGGLER: 1}
+        assert self.ask(3, both, SignalName.BURST, SignalName.STRAGGLER) == (["BURST-ABSORB"], 1)
+
+    def test_what_waits_is_not_stable(self) -> None:
+        assert self.ask(3, {}, SignalName.BURST) == (["NORMAL-HOLD"], 1)
+        assert self.ask(3, {}) == (["RECOVER-RELOCK"], 0)
+
+    def test_what_is_proposed_was_confirmed(self) -> None:
+        already = frozenset({SignalName.BURST})
+        assert self.ask(3, {SignalName.BURST: 1}, SignalName.BURST, already=already) == (["BURST-ABSORB"], 0)
+
+    def test_counting(self) -> None:
+        sightings = Sightings()
+        sightings.add(make.observation(SignalName.BURST))
+        sightings.add(make.observation(insufficient=True))
+        sightings.add(make.observation(SignalName.BURST))
+        assert sightings.seen[SignalName.BURST] == 2
+        sightings.add(make.observation())
+        assert (sightings.seen[SignalName.BURST], sightings.asked[SignalName.BURST]) == (0, 0)
+        sightings.clear()
+        assert sightings.seen == {}
+
 
 class TestRecipes:
     def test_every_chord_has_one(self) -> None:
@@ -85,12 +142,18 @@ class TestRecipes:
     def test_drift_splits_the_batch(self) -> None:
         assert moved(drift_retune.targets(state())) == {"grad_accum_steps": 8, "microbatch_size": 16}
         assert "can't cure" not in drift_retune.targets(state()).rationale
-        loss = replace(state(), signals=frozenset({"drift", "drift_loss"}))
+        loss = state(seen=seen(SignalName.DRIFT_LOSS))
         assert "can't cure a loss that diverges" in drift_retune.targets(loss).rationale
 
     def test_smallest_factor_that_fits(self) -> None:
         odd = state({"grad_accum_steps": 2, "microbatch_size": 15})
-        assert moved(drift_retune.targets(odd)) == {"grad_accum_steps": 6, "microbatch_size": 5}
+        assert moved(scalar.targets(replace(odd, seen=seen(SignalName.GPU_SATURATED)))) == {
+            "grad_accum_steps": 3,
+            "microbatch_size": 10,
+        }
+        assert moved(drift_retune.targets(odd)) == {"grad_accum_steps": 5, "microbatch_size": 6}
+        little = replace(odd, seen=seen(SignalName.DRIFT_STEP, effect=0.1))
+        assert moved(drift_retune.targets(little)) == {"grad_accum_steps": 3, "microbatch_size": 10}
 
     @pytest.mark.parametrize("microbatch", [1, 31 * 31])
     def test_no_factor_fits(self, microbatch: int) -> None:
@@ -121,9 +184,20 @@ class TestRecipes:
         assert knob in str(found.unsolved)
 
     def test_input_straggler(self) -> None:
-        assert moved(input_straggler.targets(state())) == {"dataloader_num_workers": 4, "dataloader_prefetch_factor": 4}
+        assert moved(input_straggler.targets(state())) == {"dataloader_num_workers": 4}
         only = state(allowed=frozenset({"dataloader_num_workers"}))
         assert moved(input_straggler.targets(only)) == {"dataloader_num_workers": 4}
+        told = seen(SignalName.STRAGGLER, effect=13.0, values={"cost_share": 0.25, "slow_share": 1.0})
+        assert moved(input_straggler.targets(state(seen=told))) == {"dataloader_num_workers": 3}
+        # Slow in few steps only: deeper queues average them, and less is asked of the loaders.
+        rarely = seen(SignalName.STRAGGLER, effect=1.0, values={"slow_share": 0.1})
+        short = {**LIMITS, "dataloader_num_workers": KnobLimit(min=1, max=32, max_delta=1)}
+        at = {**make.KNOBS, "dataloader_prefetch_factor": 1}
+        assert moved(input_straggler.targets(state(at, seen=rarely))) == {"dataloader_num_workers": 4}
+        far = input_straggler.targets(state(at, seen=rarely, limits=short))
+        assert moved(far) == {"dataloader_num_workers": 3, "dataloader_prefetch_factor": 3}
+        full = {**make.KNOBS, "dataloader_num_workers": 32, "dataloader_prefetch_factor": 32}
+        assert input_straggler.targets(state(full)).reason is Reason.OUT_OF_BOUNDS
 
     def test_burst_goes_to_workers_when_queues_are_full(self) -> None:
         assert moved(burst_absorb.targets(state())) == {"dataloader_prefetch_factor": 4}
@@ -140,13 +214,27 @@ class TestRecipes:
             "grad_accum_steps": 8,
             "microbatch_size": 16,
         }
-        assert "microbatch_size" in moved(scalar.targets(state(signals=frozenset({"gpu_saturated"}))))
+        assert "microbatch_size" in moved(scalar.targets(state(seen=seen(SignalName.GPU_SATURATED))))
 
     def test_advanced(self) -> None:
         assert moved(timeout_guard.targets(state())) == {"timeout_ms": 120_000}
         assert moved(comm_congestion.targets(state())) == {"comm_bucket_mb": 50}
         assert moved(near_hang.targets(state())) == {"timeout_ms": 120_000, "concurrency": 4}
         assert moved(near_hang.targets(state(allowed=frozenset()))) == {"timeout_ms": 120_000}
+        stalled = seen(SignalName.NEAR_HANG, values={"longest_ms": 40_000.4})
+        assert moved(near_hang.targets(state(seen=stalled, allowed=frozenset()))) == {"timeout_ms": 80_001}
+        short = seen(SignalName.NEAR_HANG, values={"longest_ms": 4_000.0})
+        assert near_hang.targets(state(seen=short, allowed=frozenset())).reason is Reason.OUT_OF_BOUNDS
+        grown = seen(SignalName.COMM_CONGESTION, values={"before_ms": 10.0, "after_ms": 12.5})
+        assert moved(comm_congestion.targets(state(seen=grown))) == {"comm_bucket_mb": 32}
+
+    def test_a_knob_with_room_for_thousands_is_tried_at_some(self) -> None:
+        wide = {**make.KNOBS, "comm_bucket_mb": 1000}
+        grown = seen(SignalName.COMM_CONGESTION, values={"before_ms": 1.0, "after_ms": 4.0})
+        found = moved(comm_congestion.targets(state(wide, seen=grown, limits={})))["comm_bucket_mb"]
+        assert 4000 <= found <= 4100
+        far = seen(SignalName.COMM_CONGESTION, values={"before_ms": 1.0, "after_ms": 40.0})
+        assert moved(comm_congestion.targets(state(wide, seen=far, limits={})))["comm_bucket_mb"] == 5787
 
 
 class TestRelock:
@@ -171,7 +259,7 @@ class TestRelock:
         assert moved(self.back(up, dict(make.KNOBS))) == {"grad_accum_steps": 4, "microbatch_size": 32}
 
     def test_last_step_does_not_overshoot(self) -> None:
-        # From 12 x 16 only a factor of 3/2 leads back to 8 x 24; the halving would go past it.
+        # From 12 x 16 only a factor of 3/2 leads back to 8 x 24; a halving would go past it.
         now = {"grad_accum_steps": 12, "microbatch_size": 16}
         stable = {**make.KNOBS, "grad_accum_steps": 8, "microbatch_size": 24}
         assert moved(self.back(now, stable)) == {"grad_accum_steps": 8, "microbatch_size": 24}
@@ -210,6 +298,41 @@ KNOB_VALUES = st.fixed_dictionaries(
 )
 
 
+def random_case(rng: Random) -> tuple[WorkloadState, Observation, Options]:
+    """A workload in any state, and anything that may be seen of it."""
+    tops = {"grad_accum_steps": 256, "microbatch_size": 1024, "dataloader_num_workers": 64,
+            "dataloader_prefetch_factor": 64, "concurrency": 256, "timeout_ms": 1_800_000, "comm_bucket_mb": 512}  # fmt: skip
+    limits, knobs = {}, {}
+    for name, top in tops.items():
+        low, high = sorted((rng.randint(1, top), rng.randint(1, top)))
+        limits[name] = KnobLimit(min=low, max=high, max_delta=max(1, round(top ** rng.random())))
+        knobs[name] = rng.randint(low, high) if rng.random() < 0.9 else rng.randint(1, top)
+    found = rng.sample([s for s in SignalName if s is not SignalName.DRIFT], rng.randint(0, 3))
+    signals = tuple(
+        make.signal(
+            name, name in found, effect=rng.choice([None, 10 ** rng.uniform(-2, 1.5)]),
+            cause=rng.choice([None, "input", "memory", "clock"]),
+            values={"cost_share": rng.random(), "slow_share": rng.random(), "stall_steps": 50 * rng.random(),
+                    "before_ms": rng.random(), "after_ms": 5 * rng.random(), "longest_ms": 1e6 * rng.random()},
+        )
+        for name in SignalName if name is not SignalName.DRIFT
+    )  # fmt: skip
+    passport = make.passport(
+        knobs=limits,
+        allowed_knobs=tuple(rng.sample(list(tops), rng.randint(1, 7))),
+        economics=Economics(min_ratio=rng.choice([0.0, 3.0])),
+    )
+    history = tuple(make.applied(age_s=rng.randint(4000, 90_000)) for _ in range(rng.randint(0, 2)))
+    where = make.state(
+        knobs=knobs, passport=passport, applied=history, world_size=rng.randint(1, 64),
+        stable_profile=rng.choice([None, {name: rng.randint(1, top) for name, top in tops.items()}]),
+    )  # fmt: skip
+    options = Options(
+        policy=rng.choice(("chord", "scalar")), approve_advanced=rng.random() < 0.5, stable_intervals=rng.randint(0, 4)
+    )
+    return where, make.observation().model_copy(update={"signals": signals}), options
+
+
 class TestProperties:
     @settings(max_examples=400, deadline=None)
     @given(
@@ -240,6 +363,31 @@ class TestProperties:
             assert limit.min <= one.after <= limit.max
             assert abs(one.delta) <= limit.max_delta
         assert plan.knobs == {c.knob: c.after for c in plan.changes}
+
+    @pytest.mark.parametrize("seed", range(10))
+    def test_ten_thousand_random_states(self, seed: int) -> None:
+        """A thousand each: knobs, limits, evidence, history and delivery at random; what may be proposed keeps every promise."""
+        rng = Random(seed)
+        planned = 0
+        for _ in range(1000):
+            where, observation, options = random_case(rng)
+            decision = decide_actions(where, observation, options, make.NOW)
+            if decision.chosen is None:
+                assert decision.judged
+                continue
+            planned += 1
+            action, limits = decision.chosen.action, where.passport.knobs
+            after = {**where.knobs, **{c.knob: c.after for c in action.changes}}
+            batch = ("grad_accum_steps", "microbatch_size")
+            assert prod(after[k] for k in batch) == prod(where.knobs[k] for k in batch)
+            assert all(state.kept for state in action.invariants)
+            assert {c.knob for c in action.changes} <= set(where.passport.allowed_knobs)
+            for one in action.changes:
+                assert one.before == where.knobs[one.knob] != one.after
+                assert limits[one.knob].min <= one.after <= limits[one.knob].max
+                assert abs(one.delta) <= limits[one.knob].max_delta
+            assert compute_action(where, Intent(action.chord), observation) == action
+        assert planned > 50
 
     @settings(max_examples=200, deadline=None)
     @given(KNOB_VALUES, KNOB_VALUES)
@@ -347,6 +495,9 @@ class TestEnvelope:
         assert self.reason(passport=tight, applied=often) is Reason.BUDGET_EXHAUSTED
         mine = tuple(make.applied(age_s=7200 + i) for i in range(4))
         assert self.reason(applied=mine) is Reason.BUDGET_EXHAUSTED
+        other = {"concurrency": (8, 9)}
+        mine = tuple(make.applied(changes=other, age_s=7200 + i) for i in range(4))
+        assert self.reason(applied=mine) is Reason.BUDGET_EXHAUSTED
         assert self.reason(applied=mine[:3]) is None
         assert self.reason(applied=mine, rollback=make.applied()) is None
         free = make.catalog(chords=tuple(c.model_copy(update={"budget": None}) for c in make.catalog().chords))
@@ -358,6 +509,23 @@ class TestEnvelope:
         )
         assert self.reason(catalog=none) is Reason.BUDGET_EXHAUSTED
         assert budget.judge(make.context(make.action("NOPE"))).allowed
+
+    def test_the_same_way_again_and_again(self) -> None:
+        same = tuple(make.applied(age_s=7200 + i) for i in range(3))
+        assert self.reason(applied=same) is Reason.BUDGET_EXHAUSTED
+        assert self.reason(applied=same[:2]) is None
+        assert self.reason(applied=tuple(make.applied(age_s=90_000 + i) for i in range(3))) is None
+        back = make.applied(changes={"dataloader_num_workers": (4, 2)}, age_s=7200)
+        assert self.reason(applied=(*same[:2], back)) is None
+        down = make.action("INPUT-STRAGGLER", make.change("dataloader_num_workers", 2, 1))
+        away = tuple(make.applied(changes={"dataloader_num_workers": (4, 2)}, age_s=7200 + i) for i in range(3))
+        judged = direction.judge(make.context(down, applied=away))
+        assert "was moved down 3 times" in judged.message
+        assert direction.judge(make.context(down, applied=away, rollback=away[0])).allowed
+        undone = tuple(one.model_copy(update={"rollback_of": "2" * 64}) for one in same)
+        assert direction.judge(make.context(applied=undone)).allowed
+        relock = make.action("RECOVER-RELOCK", make.change("dataloader_num_workers", 2, 4))
+        assert direction.judge(make.context(relock, applied=same)).allowed
 
     def test_bounds_and_step(self) -> None:
         far = make.action("INPUT-STRAGGLER", make.change("dataloader_num_workers", 30, 33))

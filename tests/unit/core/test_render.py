@@ -14,16 +14,20 @@ from hypothesis import strategies as st
 from gitops_mk.adapters.resources import wording
 from gitops_mk.core.enrolment import Reach
 from gitops_mk.core.ledger import trailers
-from gitops_mk.core.render import component, describe
-from gitops_mk.core.render.describe import commit_message, number, pr_body, pr_title
+from gitops_mk.core.render import component
+from gitops_mk.core.render.chart import chart
+from gitops_mk.core.render.describe import commit_message, duration, number, pr_body, pr_title, share
 from gitops_mk.core.render.kubectl import kubectl_script
 from gitops_mk.core.render.paths import overlay_beside, plan_path
 from gitops_mk.core.render.text import markdown, plain
+from gitops_mk.core.weigh.weighing import weigh
 from gitops_mk.errors import InputError
+from gitops_mk.model.passport import Economics
 from gitops_mk.model.plan import PatchTarget, PlanItem, knob_patch, plan_item
-from gitops_mk.model.signal import Classification, Evidence, SignalName
+from gitops_mk.model.signal import Classification, Evidence, Signal, SignalName
 from gitops_mk.model.telemetry import Environment, Window
 from gitops_mk.model.verdict import Reason, Verdict
+from gitops_mk.model.weighing import Lesson
 from tests.support import make
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
@@ -193,13 +197,19 @@ def reviewed_plan(**over: Any) -> Any:
             ),
         }
     )
-    return make.plan(observation=seen, **over)
+    taught = Lesson(plan_digest="3" * 64, chord="INPUT-STRAGGLER", promised=0.4, came=0.3)
+    weighing = weigh(make.action(), make.KNOBS, seen, Economics(), lessons=(taught,))
+    return make.plan(**{"observation": seen, "weighing": weighing, **over})
 
 
 VERDICTS = (Verdict.allow("chord_known", "fine"), Verdict.block("delivery", Reason.PROPOSE_ONLY, "next | run"))
 
 
 REACH = Reach(pods=2, gpus=16)
+
+
+def drawn(**evidence: Any) -> Signal:
+    return make.signal(SignalName.NEAR_HANG, **evidence)
 
 
 class TestWords:
@@ -211,6 +221,25 @@ class TestWords:
         assert "**1 pod** of `trainer`" in self.body(reviewed_plan(), Reach(pods=1, gpus=0))
         assert "**1 pod with 1 GPU** of `trainer`" in self.body(reviewed_plan(), Reach(pods=1, gpus=1))
         assert "restarts the pods of `trainer`" in self.body(reviewed_plan(), None)
+
+    def test_what_is_weighed_otherwise(self) -> None:
+        free = weigh(
+            make.action(), make.KNOBS, make.observation(SignalName.STRAGGLER), Economics(), delivery="configmap"
+        )
+        told = self.body(reviewed_plan(weighing=free))
+        assert "| cost | the trainer re-reads the ConfigMap: nothing restarts |" in told
+        assert "break-even" not in told
+        unweighed = weigh(make.action("RECOVER-RELOCK"), make.KNOBS, make.observation(), Economics())
+        told = self.body(reviewed_plan(weighing=unweighed))
+        assert "| gain | no time is saved: it gives back what an earlier change took |" in told
+        assert "while it runs" not in told
+        assert "worth it" not in self.body(reviewed_plan(weighing=None))
+
+    def test_durations(self) -> None:
+        assert [duration(s) for s in (30.0, 119.0, 120.0, 7200.0, 90_000.0, 200_000.0)] == [
+            "30 s", "119 s", "2 min", "2 h", "25 h", "2.31 d",
+        ]  # fmt: skip
+        assert [share(s) for s in (0.0123, 0.5, -0.031)] == ["1.2 %", "50 %", "-3.1 %"]
 
     def test_golden(self) -> None:
         body = self.body(reviewed_plan())
@@ -230,7 +259,7 @@ class TestWords:
         plan = make.plan(rollback_of="2" * 64, observation=make.observation().model_copy(update={"signals": ()}))
         assert "**Undo**" in self.body(plan)
         assert pr_title(plan).startswith("Roll back: ml/trainer")
-        assert describe.chart(Evidence(summary="s", metric="m", series=(1.0,)), Window()) is None
+        assert chart(drawn(series=(1.0,)), Window()) is None
 
     def test_without_signals_the_rationale_speaks(self) -> None:
         bare = make.plan(observation=make.observation())
@@ -259,13 +288,25 @@ class TestWords:
         }
 
     def test_flat_series_has_a_picture_too(self) -> None:
-        flat = Evidence(summary="s", metric='m"x', series=(0.0, 0.0, 0.0))
-        chart = describe.chart(flat, Window(first_step=3, last_step=9, steps=7))
-        assert chart is not None
-        assert 'title "mx"' in chart
-        assert 'x-axis "step" 3 --> 9' in chart
-        assert "x-axis" not in (describe.chart(flat, Window(first_step=3, last_step=3, steps=1)) or "")
-        assert "--> 1" in chart
+        flat = drawn(metric='m"x', series=(0.0, 0.0, 0.0))
+        shown = chart(flat, Window(first_step=3, last_step=9, steps=7)) or ""
+        assert 'title "mx"' in shown
+        assert 'x-axis "step" 3 --> 9' in shown
+        assert "x-axis" not in (chart(flat, Window(first_step=3, last_step=3, steps=1)) or "")
+        assert "--> 1" in shown
+
+    def test_onset_threshold_and_culprit(self) -> None:
+        evidence: dict[str, Any] = {"series": (10.0, 10.0, 10.0, 30.0, 30.0), "series_steps": (0, 40), "onset_step": 31}
+        shown = chart(drawn(**evidence, threshold=0.5, culprits=("worker-3",)), Window()) or ""
+        assert 'title "step time, worker-3; onset 31 (red); threshold 15 (brown)"' in shown
+        assert "line [8, 8, 8, 32, 32]" in shown
+        assert "line [10, 10, 10, 30, 30]" in shown
+        assert "line [15, 15, 15, 15, 15]" in shown
+        far = chart(drawn(**evidence, threshold=50.0), Window()) or ""
+        assert far.count("line [") == 2
+        late = chart(drawn(**{**evidence, "onset_step": 41}), Window()) or ""
+        assert "onset" not in late
+        assert "line [8, 8, 8, 8, 8]" in late
 
 
 def test_the_overlay_beside_a_record() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gitops_mk.core.checks.facts import Facts
 from gitops_mk.core.chords.registry import RECIPES
+from gitops_mk.core.enrolment import admitted
 from gitops_mk.core.envelope.registry import may_propose
 from gitops_mk.core.ledger import holds, stable_profile
 from gitops_mk.core.planner import Options, WorkloadState, compute_action, judge_action
@@ -48,6 +49,7 @@ def on_base(facts: Facts, plan: Plan, policy: Policy, passport: Passport) -> Wor
     mine = tuple(change for change in facts.applied if change.workload == plan.workload.key)
     identity = Person(name=policy.settings.identity.name, email=policy.settings.identity.email)
     knobs = facts.base_knobs
+    settings = admitted(policy.settings, plan.workload, plan.overlay)
     return WorkloadState(
         ref=plan.workload,
         overlay=plan.overlay,
@@ -61,6 +63,8 @@ def on_base(facts: Facts, plan: Plan, policy: Policy, passport: Passport) -> Wor
         applied=mine,
         holds=() if facts.prs is None else holds(facts.prs, mine, {plan.workload.key: knobs}, identity=identity),
         stable_profile=stable_profile(mine, knobs),
+        total_steps=settings.total_steps if settings is not None else None,
+        lessons=plan.lessons,
     )
 
 
@@ -69,7 +73,7 @@ def other_targets(plan: Plan, state: WorkloadState) -> str:
     # Made from other values than the base's: freshness says so. Without a recipe nothing can be computed.
     if plan.chord not in RECIPES or any(state.knobs.get(c.knob) != c.before for c in plan.changes):
         return ""
-    action = compute_action(state, Intent(plan.chord), plan.observation.words())
+    action = compute_action(state, Intent(plan.chord), plan.observation)
     if action.changes == plan.changes:
         return ""
     computed = ", ".join(f"{c.knob} {c.before} to {c.after}" for c in action.changes) or action.unsolved or "no move"

@@ -1,19 +1,25 @@
-"""BURST-ABSORB: hiccups of the input stall steps now and then; a deeper queue rides over them."""
+"""BURST-ABSORB: hiccups of the input stall steps now and then; more batches kept ready ride over them."""
 
 from __future__ import annotations
 
-from gitops_mk.core.chords.solve import Solution, State, moves, needs, raised
-
-WORKERS = "dataloader_num_workers"
-PREFETCH = "dataloader_prefetch_factor"
+from gitops_mk.core.chords.relief import PREFETCH, WORKERS, bursts
+from gitops_mk.core.chords.search import Values, least_move
+from gitops_mk.core.chords.sizes import stalled_batches
+from gitops_mk.core.chords.solve import Solution, State, moves, needs
+from gitops_mk.model.signal import SignalName
 
 
 def targets(state: State) -> Solution:
-    """Double the queue of each loader; once that stands at its limit, add loaders instead."""
+    """The least move of queues and loaders that keeps a stall's worth of batches more, as far as the limits go."""
     lacking = needs(state, PREFETCH)
     if lacking:
         return lacking
-    deeper = raised(state, PREFETCH)
-    if deeper == state.knobs[PREFETCH] and WORKERS in state.knobs and WORKERS in state.allowed:
-        return moves(state, {WORKERS: raised(state, WORKERS)}, "the queues are as deep as they may be: more loaders")
-    return moves(state, {PREFETCH: deeper}, "more batches ready, so that a stall of the input is absorbed")
+    knobs = [PREFETCH, *([WORKERS] if WORKERS in state.knobs and WORKERS in state.allowed else [])]
+    loaders, queue = state.knobs.get(WORKERS, 1), state.knobs[PREFETCH]
+    batches = stalled_batches(state.seen.get(SignalName.BURST), state.knobs)
+
+    def left(values: Values) -> float:
+        return bursts(batches, (loaders, values.get(WORKERS, loaders)), (queue, values.get(PREFETCH, queue)))
+
+    found = least_move(state, knobs, left) or {PREFETCH: queue}
+    return moves(state, found, f"{batches:.3g} batches more kept ready, so that a stall of the input is absorbed")

@@ -5,13 +5,22 @@ See "PyTorch Distributed: Experiences on Accelerating Data Parallel Training" (L
 
 from __future__ import annotations
 
-from gitops_mk.core.chords.solve import Solution, State, moves, needs, raised
-
-BUCKET = "comm_bucket_mb"
+from gitops_mk.core.chords.search import Values, least_move
+from gitops_mk.core.chords.sizes import BUCKET, times_grown
+from gitops_mk.core.chords.solve import Solution, State, moves, needs
+from gitops_mk.model.signal import SignalName
 
 
 def targets(state: State) -> Solution:
-    """Double the bucket, as far as the limits go."""
-    return needs(state, BUCKET) or moves(
-        state, {BUCKET: raised(state, BUCKET)}, "larger buckets, so that fewer collectives are started"
-    )
+    """Fewer collectives by as much as their time grew, as far as the limits go."""
+    lacking = needs(state, BUCKET)
+    if lacking:
+        return lacking
+    bucket = state.knobs[BUCKET]
+
+    def left(values: Values) -> float:
+        return bucket / max(1, values.get(BUCKET, bucket))
+
+    goal = 1.0 / times_grown(state.seen.get(SignalName.COMM_CONGESTION))
+    found = least_move(state, [BUCKET], left, goal=goal) or {BUCKET: bucket}
+    return moves(state, found, "larger buckets, so that fewer collectives are started")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gitops_mk.core.chords.solve import Solution, State, split_batch
+from gitops_mk.core.chords.batch import split_batch
+from gitops_mk.core.chords.sizes import lost_share
+from gitops_mk.core.chords.solve import Solution, State
 from gitops_mk.model.signal import SignalName
 
 NO_CURE = (
@@ -16,8 +18,8 @@ NO_CURE = (
 
 
 def targets(state: State) -> Solution:
-    """Split the microbatch by the smallest whole factor that the limits allow."""
-    split = split_batch(state, up=True)
-    if split.changes and SignalName.DRIFT_LOSS in state.signals:
+    """Split the microbatch by at least the share of time that was lost, and by as little as that takes."""
+    split = split_batch(state, shed=lost_share(state.seen.get(SignalName.DRIFT_STEP)))
+    if split.changes and SignalName.DRIFT_LOSS in state.seen:
         return replace(split, rationale=f"{split.rationale}; {NO_CURE}")
     return split

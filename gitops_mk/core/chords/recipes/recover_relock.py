@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from gitops_mk.core.chords.solve import (
-    GRAD_ACCUM,
-    MICROBATCH,
-    Solution,
-    State,
-    lowered,
-    moves,
-    raised,
-    split_batch,
-    unsolved,
-)
+from gitops_mk.core.chords.batch import split_batch
+from gitops_mk.core.chords.relief import GRAD_ACCUM, MICROBATCH
+from gitops_mk.core.chords.solve import Solution, State, lowered, moves, raised, unsolved
 from gitops_mk.model.verdict import Reason
 
 
@@ -44,12 +36,10 @@ def targets(state: State) -> Solution:
 
 
 def _batch_step(state: State, away: dict[str, int]) -> Solution:
-    """One factor back on the batch pair; refused when the profile has another product: that was no chord of ours."""
+    """One step back on the batch pair; refused when the profile has another product: that was no chord of ours."""
     if not {GRAD_ACCUM, MICROBATCH} <= set(away):
         return unsolved(Reason.INVARIANT_VIOLATED, "the stable profile moves only one of the batch pair")
     if state.knobs[GRAD_ACCUM] * state.knobs[MICROBATCH] != away[GRAD_ACCUM] * away[MICROBATCH]:
         return unsolved(Reason.INVARIANT_VIOLATED, "the stable profile has another global batch")
-    step = split_batch(state, up=away[GRAD_ACCUM] > state.knobs[GRAD_ACCUM])
-    if any(abs(c.delta) > abs(away[c.knob] - c.before) for c in step.changes):
-        return moves(state, {k: away[k] for k in (GRAD_ACCUM, MICROBATCH)}, "the last step back")
-    return step
+    # The least move towards the profile: the profile itself is one, so no step goes past it.
+    return split_batch(state, up=away[GRAD_ACCUM] > state.knobs[GRAD_ACCUM])

@@ -12,6 +12,7 @@ from gitops_mk.core.detect.answers import found, nothing, percent
 from gitops_mk.core.detect.clean import clean, episodes
 from gitops_mk.core.detect.history import View
 from gitops_mk.core.detect.stats import series
+from gitops_mk.core.parse.columns import Bools
 from gitops_mk.model.signal import Signal, SignalName
 
 NAME = SignalName.BURST
@@ -21,6 +22,8 @@ EPISODES = 3
 SHORTEST = 2
 COST = 0.025
 CLUSTERING = 0.25
+# The cause is located in what takes that part of the loss.
+LOCATED = 0.5
 
 
 def detect(view: View) -> Signal:
@@ -43,7 +46,12 @@ def detect(view: View) -> Signal:
         "noise": made.noise,
         "threshold": COST,
         "series": series(made.ms),
-        "values": {"episodes": len(runs), "slow_share": duty, "bar": bar},
+        "values": {
+            "episodes": len(runs),
+            "slow_share": duty,
+            "bar": bar,
+            "stall_steps": lost / max(1, len(runs)) / float(np.median(made.level)),
+        },
     }
     if len(runs) >= EPISODES and cost >= COST and clustered:
         height = float(np.median((made.ms / made.level)[in_run]))
@@ -56,6 +64,7 @@ def detect(view: View) -> Signal:
             actionable=True,
             onset_step=onset,
             duration_steps=len(made.ms) - runs[0][0],
+            cause=_cause(view, in_run, made.steady & ~slow, lost),
             **common,
         )
     seen = (
@@ -64,3 +73,13 @@ def detect(view: View) -> Signal:
         else "no stretches of slow steps"
     )
     return nothing(NAME, seen, "step_time_ms", **common)
+
+
+def _cause(view: View, in_run: Bools, quiet: Bools, lost: float) -> str | None:
+    """Whether it is input that the bursts wait for; None where the steps don't tell how long they waited."""
+    wait = view.recent.wait_ms
+    given = np.isfinite(wait)
+    if not (in_run & given).any() or not (quiet & given).any():
+        return None
+    usual = float(np.median(wait[quiet & given]))
+    return "input" if float((wait[in_run & given] - usual).sum()) >= LOCATED * lost else "compute"

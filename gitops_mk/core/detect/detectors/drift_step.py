@@ -16,6 +16,7 @@ import numpy as np
 from gitops_mk.core.detect.answers import found, nothing, percent, unknown
 from gitops_mk.core.detect.clean import episodes
 from gitops_mk.core.detect.history import QUIET, View
+from gitops_mk.core.detect.locate import located
 from gitops_mk.core.detect.points import points
 from gitops_mk.core.detect.stats import block_quantile, edges, mann_kendall, median, series, spread, theil_sen
 from gitops_mk.core.parse.columns import F64, Indices
@@ -103,6 +104,7 @@ def detect(view: View) -> Signal:
             actionable=paced,
             onset_step=step,
             duration_steps=(n - onset) * seen.per_point,
+            cause=located(view, step),
             **common,
         )
     if effect >= EFFECT:

@@ -60,6 +60,7 @@ def detect(view: View) -> Signal:
                 threshold=pin.need,
                 onset_step=onset,
                 duration_steps=len(rows) - pin.first,
+                cause=what if what == "memory" else None,
                 series=series(rows.mem if pin.metric == "gpu_mem_util_pct" else rows.util),
                 values={"before_pct": pin.before, "after_pct": pin.after},
             )

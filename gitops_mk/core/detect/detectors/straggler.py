@@ -7,12 +7,14 @@ and nobody in it straggles. Three ways to be found: often far above, always a li
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from gitops_mk.core.detect.answers import found, nothing, percent, unknown
 from gitops_mk.core.detect.clean import episodes
-from gitops_mk.core.detect.history import View, lag_of
-from gitops_mk.core.detect.stats import block_quantile, median, series, spread
+from gitops_mk.core.detect.history import QUIET, View, lag_of
+from gitops_mk.core.detect.stats import block_quantile, edges, median, series, spread
 from gitops_mk.core.parse.columns import F64, Bools
 from gitops_mk.model.signal import Signal, SignalName
 
@@ -32,6 +34,10 @@ LATE_BLOCKS = 40
 LATE_FEWEST = 2
 LATE_STEPS = 30
 IMBALANCE = 0.10
+# A worker's time is part of the step's when it is no longer than that, give or take how the two are measured.
+INSIDE = 1.02
+# The cause is located in what takes that part of the loss.
+LOCATED = 0.5
 
 
 def detect(view: View) -> Signal:
@@ -112,7 +118,8 @@ def _late(ratio: F64, noise: float) -> list[int]:
     count = int(np.clip(n // 15, 4, LATE_BLOCKS))
     need = max(LATE_FEWEST, int(np.ceil(LATE_STEPS * count / n)))
     bar = max(np.log1p(FAR), 3.0 * noise)
-    behind = [bool((block_quantile(ratio[:, j], count)[-need:] > bar).all()) for j in range(ratio.shape[1])]
+    last = edges(n, count)[-need - 1 :]
+    behind = [all(median(ratio[first:end, j]) > bar for first, end in pairwise(last)) for j in range(ratio.shape[1])]
     # With three of ten behind at once it is no longer a worker that is slow.
     return np.flatnonzero(behind).tolist() if sum(behind) <= max(1, 0.3 * len(behind)) else []
 
@@ -154,7 +161,7 @@ def _found(
     above = ratio[:, worst][far & ~np.isnan(ratio[:, worst])]
     times = float(np.exp(np.median(above))) if len(above) else float(np.exp(np.nanmedian(ratio[:, worst])))
     first = _onset(far)
-    cost = float(np.nansum(lag_of(view.recent.take(full)))) / float(view.recent.step_ms[full].sum())
+    cost = _cost(view, workers, full)
     names = tuple(view.worker_name(j) for j in culprits)
     who = names[0] if len(names) == 1 else f"{', '.join(names[:4])}{' and others' if len(names) > 4 else ''}"
     often = percent(float(share[worst])) if len(above) else "nearly all"
@@ -171,14 +178,38 @@ def _found(
         onset_step=int(steps[first]),
         duration_steps=len(steps) - first,
         culprits=names,
+        cause=_cause(view, full, cost),
         series=series(workers[:, worst]),
         values={
             "slow_share": float(share[worst]),
             "ratio": times,
-            "cost_share": min(cost, 1.0),
+            "cost_share": cost,
             "workers": workers.shape[1],
         },
     )
+
+
+def _cost(view: View, workers: F64, full: Bools) -> float:
+    """The share of the steps' time that goes with the slow worker.
+
+    Where a worker's time is part of the step, its lag behind the others; where workers prepare batches ahead, and may take
+    longer than a step, what steps take over the quiet ones, which are those that did not wait.
+    """
+    ms = view.recent.step_ms[full]
+    if (np.nanmax(workers, axis=1) <= INSIDE * ms).mean() >= 0.5:
+        share = float(np.nansum(lag_of(view.recent.take(full)))) / float(ms.sum())
+    else:
+        share = 1.0 - float(np.quantile(ms, QUIET)) / float(ms.mean())
+    return min(max(share, 0.0), 1.0)
+
+
+def _cause(view: View, full: Bools, cost: float) -> str | None:
+    """Whether the steps wait for input by as much as the slow worker costs; None where they don't tell."""
+    wait, ms = view.recent.wait_ms[full], view.recent.step_ms[full]
+    given = np.isfinite(wait)
+    if int(given.sum()) < FEWEST:
+        return None
+    return "input" if float(wait[given].sum() / ms[given].sum()) >= LOCATED * cost else "compute"
 
 
 def _onset(far: Bools) -> int:

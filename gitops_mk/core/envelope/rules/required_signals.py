@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gitops_mk.core.envelope.context import Context
-from gitops_mk.model.signal import STABLE
+from gitops_mk.model.chord import Intent
+from gitops_mk.model.signal import STABLE, SignalName
 from gitops_mk.model.verdict import Reason, Verdict
 
 RULE = "required_signals"
@@ -23,10 +24,12 @@ def judge(context: Context) -> Verdict:
             f"{chord.id} is for {', '.join(chord.required_signals)}; seen: {', '.join(sorted(seen)) or 'nothing'}",
         )
     needed = context.passport.recovery.stable_intervals
-    if STABLE in chord.required_signals and context.stable_intervals < needed:
+    walks_back = chord.id == Intent.RECOVER_RELOCK and SignalName.DRIFT_LOSS not in seen
+    if (walks_back or STABLE in chord.required_signals) and (STABLE not in seen or context.stable_intervals < needed):
         return Verdict.block(
             RULE,
             Reason.REQUIRED_SIGNAL_MISSING,
-            f"stable for {context.stable_intervals} intervals, the passport asks for {needed} in a row",
+            f"stable for {context.stable_intervals if STABLE in seen else 0} intervals, the passport asks for "
+            f"{needed} in a row",
         )
     return Verdict.allow(RULE)
