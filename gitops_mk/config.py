@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,19 @@ def parse_duration(text: str) -> float:
         if number != text and number.isascii() and number.isdecimal():
             return int(number) * units[unit]
     raise ConfigError(f"duration {text!r}, expected a number with a unit", hint="for example 30s, 2m or 1h")
+
+
+def parse_assignments(texts: Iterable[str], *, option: str, example: str) -> dict[str, str]:
+    """`NAME=VALUE` of an option that may be given several times. Raises ConfigError for any other text, and a name given twice."""
+    out: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value.strip():
+            raise ConfigError(f"{option} {text!r}, expected NAME=VALUE", hint=f"for example {option} '{example}'")
+        if name in out:
+            raise ConfigError(f"{option} gives {name} twice, expected once", hint="leave one of them out")
+        out[name] = value
+    return out
 
 
 def _git(*args: str) -> str:

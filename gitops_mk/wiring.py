@@ -285,6 +285,20 @@ class PodsAsked(NamedTuple):
     context: str | None = None
 
 
+class PrometheusAsked(NamedTuple):
+    """What options ask of a Prometheus; None and nothing where they don't say. `queries` are `ROLE=EXPRESSION`."""
+
+    url: str | None = None
+    queries: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()
+    step: str | None = None
+    worker_label: str | None = None
+    token_file: str | None = None
+    username: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+
+
 def make_source(
     *,
     source: str | None,
@@ -296,24 +310,27 @@ def make_source(
     fmt: str | None = None,
     record_raw: Path | None = None,
     pods: PodsAsked = PodsAsked(),  # noqa: B008 - a value
+    prometheus: PrometheusAsked = PrometheusAsked(),  # noqa: B008 - a value
     workload: WorkloadSettings | None = None,
 ) -> TelemetrySource:
     """The telemetry source that options ask for, or else the workload's own. Raises InputError when neither says."""
-    asked = source is not None or path is not None or scenario is not None or pods.name is not None
+    asked = any(given is not None for given in (source, path, scenario, prometheus.url, pods.name))
     if not asked and workload is not None:
         defaults = workload.telemetry
         source, path, scenario = defaults.source, defaults.path, defaults.scenario
-    implied = {"file": path, "synthetic": scenario, "k8s": pods.name}
+    implied = {"file": path, "synthetic": scenario, "prometheus": prometheus.url, "k8s": pods.name}
     kind = source or next((name for name, given in implied.items() if given is not None), None)
-    if kind == "prometheus":
-        raise InputError(
-            "source 'prometheus' is not in this version, which reads file, k8s and synthetic",
-            hint="for example --source k8s --k8s-namespace ml --k8s-deployment trainer",
-        )
     if kind == "k8s":
         # Without an end that somebody asked for, or Ctrl-C to come, there has to be one.
         seconds = POD_LOGS_S if duration_s is None and not follow else duration_s
         opened: TelemetrySource = _pod_logs(pods, workload, duration_s=seconds, fmt=fmt)
+    elif kind == "prometheus":
+        if follow:
+            raise InputError(
+                "--follow is for logs: a Prometheus is asked for what it holds",
+                hint="leave it out, or ask again and again with mk closed-loop watch",
+            )
+        opened = _prometheus(prometheus, pods, workload, duration_s=duration_s)
     elif kind == "file" and path is not None:
         from gitops_mk.adapters.telemetry.files import FileSource
 
@@ -324,9 +341,11 @@ def make_source(
         opened = SyntheticSource(scenario, seed=seed)
     else:
         missing = {"file": "--path", "synthetic": "--scenario"}.get(
-            kind or "", "--k8s-deployment, --path or --scenario"
+            kind or "", "--k8s-deployment, --prometheus-url, --path or --scenario"
         )
         raise InputError(f"no telemetry to read: {missing} is missing", hint="for example --path train.jsonl")
+    if workload is not None and kind != "synthetic":
+        opened = _configured(opened, workload)
     if record_raw is not None:
         from gitops_mk.adapters.telemetry.recording import RecordingSource
 
@@ -337,12 +356,48 @@ def make_source(
 def telemetry_of(cluster: Cluster, workload: WorkloadSettings, *, window_s: float) -> TelemetrySource:
     """A workload's own telemetry as the controller reads it: what is there by now, pod logs unless the configuration says else."""
     said = workload.telemetry
-    if said.path is not None or said.scenario is not None:
-        return make_source(source=None, path=None, scenario=None, workload=workload)
+    if said.path is not None or said.scenario is not None or said.source == "prometheus":
+        return make_source(source=None, path=None, scenario=None, duration_s=window_s, workload=workload)
     from gitops_mk.adapters.telemetry.pod_logs import PodLogSource
 
-    return PodLogSource(
+    logs = PodLogSource(
         cluster, workload.ref, container=said.container, follow=False, since_seconds=max(1, int(window_s))
+    )
+    return _configured(logs, workload)
+
+
+def _configured(source: TelemetrySource, workload: WorkloadSettings) -> TelemetrySource:
+    """The source, and what the workload's configuration says of its lines."""
+    from gitops_mk.adapters.telemetry.configured import ConfiguredSource
+
+    said = workload.telemetry
+    return ConfiguredSource(source, said) if said.fields or said.planned else source
+
+
+def _prometheus(
+    asked: PrometheusAsked, pods: PodsAsked, workload: WorkloadSettings | None, *, duration_s: float | None
+) -> TelemetrySource:
+    from gitops_mk.adapters.telemetry.prometheus import PrometheusSource
+    from gitops_mk.adapters.telemetry.prometheus_access import Asked, find_access
+    from gitops_mk.config import parse_assignments, parse_duration
+    from gitops_mk.core.prometheus.presets import combined
+    from gitops_mk.core.prometheus.promql import filled, names_of
+    from gitops_mk.model.settings import PrometheusSettings
+
+    said = (workload.telemetry.prometheus if workload is not None else None) or PrometheusSettings()
+    options = Asked(asked.url, asked.token_file, asked.username, asked.password_file, asked.ca_file)
+    access = find_access(options, said.url)
+    ref = _ref_asked(pods) if pods.name is not None else workload.ref if workload is not None else None
+    names = names_of(ref) if ref is not None else None
+    own = parse_assignments(asked.queries, option="--prometheus-query", example="step_time_s=max(step_seconds)")
+    queries = combined((own, said.queries), (*asked.presets, *said.presets))
+    return PrometheusSource(
+        access,
+        {role: filled(query, names, what=f"the query of {role}") for role, query in queries.items()},
+        duration_s=parse_duration(said.duration) if duration_s is None else duration_s,
+        step_s=parse_duration(asked.step or said.step),
+        timeout_s=parse_duration(said.timeout),
+        worker_label=asked.worker_label or said.worker_label,
     )
 
 

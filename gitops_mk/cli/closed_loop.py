@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from gitops_mk.cli.options import (
     license_option,
     out_option,
     pod_options,
+    prometheus_options,
     repo_options,
     telemetry_options,
 )
@@ -42,6 +43,7 @@ def loop_options(function: Callable[..., Any]) -> Callable[..., Any]:
         repo_options,
         cluster_options,
         pod_options,
+        prometheus_options,
         telemetry_options,
         click.option("--observe-source", type=click.Choice(["file", "k8s", "prometheus", "synthetic"]),
                      help="Default: by the other options, then by the configuration."),
@@ -71,6 +73,7 @@ class _Arguments:
     duration: str | None
     scenario: str | None
     seed: int
+    prometheus: Mapping[str, Any]
     k8s_namespace: str | None
     k8s_deployment: str | None
     k8s_kind: str
@@ -180,7 +183,7 @@ def _turn(
     from gitops_mk.config import parse_duration
     from gitops_mk.controller.loop import run_once
     from gitops_mk.core.planner import Options
-    from gitops_mk.wiring import PodsAsked, make_source
+    from gitops_mk.wiring import PodsAsked, PrometheusAsked, make_source
 
     target = _target(arguments, tools, place)
     source = make_source(
@@ -199,6 +202,7 @@ def _turn(
             arguments.kubeconfig,
             arguments.context,
         ),
+        prometheus=PrometheusAsked(**arguments.prometheus),
         workload=target.workload,
     )
     options = Options(

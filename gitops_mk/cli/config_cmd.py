@@ -39,9 +39,11 @@ def config_schema() -> dict[str, object]:
 def validate(path: Path, as_json: bool) -> None:
     """Check a configuration file; exit 0 when it is valid, 2 when not."""
     from gitops_mk.core.documents import parse_yaml
+    from gitops_mk.core.telemetry import check_telemetry
     from gitops_mk.model.settings import RepoSettings
 
     loaded = parse_yaml(RepoSettings, read_file(path), what=str(path))
+    check_telemetry(loaded, what=str(path))
     if as_json:
         output.print_json({"ok": True, "workloads": [w.ref.key for w in loaded.workloads], "sha256": loaded.sha256})
         return

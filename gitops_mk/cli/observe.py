@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gitops_mk.cli import output
-from gitops_mk.cli.options import PATH, cluster_options, json_option, out_option, pod_options, telemetry_options
+from gitops_mk.cli.options import (
+    PATH,
+    cluster_options,
+    json_option,
+    out_option,
+    pod_options,
+    prometheus_options,
+    telemetry_options,
+)
 
 if TYPE_CHECKING:
     from gitops_mk.model.signal import Observation
@@ -16,12 +25,14 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="Example: mk observe --source file --path train.jsonl --out report/observe\n\n"
-    "Example: mk observe --k8s-namespace ml --k8s-deployment trainer --duration 1m"
+    "Example: mk observe --k8s-namespace ml --k8s-deployment trainer --duration 1m\n\n"
+    "Example: mk observe --prometheus-url http://localhost:9090 --prometheus-query 'step_time_s=max(train_step_seconds)'"
 )
 @click.option(
     "--source", type=click.Choice(["file", "k8s", "prometheus", "synthetic"]), help="Default: by the other options."
 )
 @telemetry_options
+@prometheus_options
 @pod_options
 @cluster_options
 @click.option("--record-raw", type=PATH, help="Keep the raw lines, byte for byte, in this file.")
@@ -36,6 +47,7 @@ def observe(
     duration: str | None,
     scenario: str | None,
     seed: int,
+    prometheus: Mapping[str, Any],
     k8s_namespace: str | None,
     k8s_deployment: str | None,
     k8s_kind: str,
@@ -55,7 +67,7 @@ def observe(
     from gitops_mk.controller.observe import observe as run
     from gitops_mk.errors import InputError
     from gitops_mk.model.report import report
-    from gitops_mk.wiring import PodsAsked, make_source
+    from gitops_mk.wiring import PodsAsked, PrometheusAsked, make_source
 
     if plot_file is not None and plot_file.suffix.lower() != ".svg":
         raise InputError(f"--plot {plot_file}, expected a name that ends in .svg", hint="for example --plot seen.svg")
@@ -64,6 +76,7 @@ def observe(
         source=source, path=path, scenario=scenario, seed=seed, follow=follow, fmt=fmt, record_raw=record_raw,
         duration_s=parse_duration(duration) if duration else None,
         pods=PodsAsked(k8s_namespace, k8s_deployment, k8s_kind, container, kubeconfig, context),
+        prometheus=PrometheusAsked(**prometheus),
     )  # fmt: skip
     artifacts = FolderStore(out)
     started = clock.now()

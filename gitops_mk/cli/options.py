@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import click
 
@@ -73,7 +74,8 @@ def telemetry_options(function: F) -> F:
         click.option("--scenario", help="Synthetic scenario (implies --source synthetic)."),
         click.option(
             "--duration",
-            help="Stop following after this long: 30s, 2m, 1h. Logs of pods are followed for 2m unless told.",
+            help="Stop following after this long: 30s, 2m, 1h. Logs of pods are followed for 2m unless told. Of Prometheus: how "
+            "far back.",
         ),
         click.option("--follow", is_flag=True, help="Go on reading as the log grows, until --duration or Ctrl-C."),
         click.option("--format", "fmt", type=click.Choice(FORMATS), help="Format, when it is not to be detected."),
@@ -81,3 +83,47 @@ def telemetry_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def prometheus_options(function: F) -> F:
+    """What is asked of a Prometheus. The command gets it as one argument, `prometheus`: a mapping for `wiring.PrometheusAsked`."""
+    from gitops_mk.core.prometheus.presets import PRESETS
+
+    @functools.wraps(function)
+    def gathered(**given: Any) -> Any:
+        asked = {name.removeprefix(_PREFIX): given.pop(name) for name in list(given) if name.startswith(_PREFIX)}
+        return function(prometheus=asked, **given)
+
+    wrapper: Any = gathered
+    for option in (
+        click.option("--prometheus-ca-file", help="Authority that TLS trusts. Default: MODEKEEPER_PROMETHEUS_CA_FILE."),
+        click.option("--prometheus-password-file", help="Password. Default: MODEKEEPER_PROMETHEUS_PASSWORD_FILE."),
+        click.option("--prometheus-username", help="For basic auth. Default: MODEKEEPER_PROMETHEUS_USERNAME."),
+        click.option("--prometheus-token-file", help="Bearer token. Default: MODEKEEPER_PROMETHEUS_TOKEN_FILE."),
+        click.option("--prometheus-worker-label", "prometheus_worker_label", help="Label that tells workers apart."),
+        click.option("--prometheus-step", help="Time between two samples.  [default: 15s]"),
+        click.option(
+            "--prometheus-preset",
+            "prometheus_presets",
+            multiple=True,
+            type=click.Choice(list(PRESETS)),
+            help="Queries for metrics with known names; several may be given.",
+        ),
+        click.option(
+            "--prometheus-query",
+            "prometheus_queries",
+            multiple=True,
+            metavar="ROLE=PROMQL",
+            help="What a role is read from, such as step_time_s; several may be given.",
+        ),
+        click.option(
+            "--prometheus-url",
+            help="Address of a Prometheus (implies --source prometheus). Default: the configuration, then "
+            "MODEKEEPER_PROMETHEUS_URL.",
+        ),
+    ):
+        wrapper = option(wrapper)
+    return cast("F", wrapper)
+
+
+_PREFIX = "prometheus_"

@@ -31,7 +31,15 @@ def observe(
     """
     info = source.info
     artifacts.explain("observe_start", {"source": info.kind, "name": info.name, "format": info.format}, at=clock.now())
-    observer = Observer(info.kind, info.format, min_steps=min_steps, max_dropped_pct=max_dropped_pct, since=since)
+    observer = Observer(
+        info.kind,
+        info.format,
+        min_steps=min_steps,
+        max_dropped_pct=max_dropped_pct,
+        since=since,
+        fields=info.fields,
+        planned=info.planned,
+    )
     interrupted = False
     try:
         for chunk in source.chunks():

@@ -50,14 +50,17 @@ def replay(
     info = source.info
     asked = {"window": window, "hop": hop, "confirm": confirm, "policy": policy}
     artifacts.explain("replay_start", {"source": info.kind, "name": info.name, **asked}, at=clock.now())
-    whole, state = Observer(info.kind, info.format), Replay(confirm=confirm, policy=policy)
+    whole, state = (
+        Observer(info.kind, info.format, fields=info.fields, planned=info.planned),
+        Replay(confirm=confirm, policy=policy),
+    )
     rows: list[Row] = []
     lines, header, form = _lines(_fed(whole, source.chunks())), b"", info.format
     kept: deque[bytes] = deque()
     count = size = 0
 
     def ask() -> None:
-        observer = Observer(info.kind, form)
+        observer = Observer(info.kind, form, fields=info.fields, planned=info.planned)
         observer.feed(header + b"".join(kept))
         row = state.add(observer.finish())
         rows.append(row)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gitops_mk.core.documents import parse_json, parse_yaml
+from gitops_mk.core.telemetry import check_telemetry
 from gitops_mk.errors import ConfigError
 from gitops_mk.model.chord import ChordCatalog
 from gitops_mk.model.passport import Passport
@@ -47,6 +48,7 @@ def load_policy(read: Read, built_in: BuiltIn) -> Policy:
             f"{CONFIG_PATH} is not on the base branch", hint="run `mk init` in the repository and commit what it writes"
         )
     settings = parse_yaml(RepoSettings, text, what=CONFIG_PATH)
+    check_telemetry(settings, what=CONFIG_PATH)
     if settings.catalog is None:
         catalog = parse_json(ChordCatalog, built_in.catalog, what="the built-in chord catalog")
     else:

@@ -68,11 +68,49 @@ Login = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,9
 PassportName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9]{0,62}$")]
 
 
-class TelemetrySettings(Frozen):
-    """Where a workload's telemetry comes from when no option says so."""
+Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}(ms|s|m|h|d)$")]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
-    source: Literal["file", "k8s", "synthetic"] = Field(
-        "file", description="`file`; `k8s`, the logs of the workload's own pods; or `synthetic` for a dry start."
+
+class PlannedEvent(Frozen):
+    """Something that slows steps down on purpose, and that no line of the telemetry announces."""
+
+    step: Annotated[int, Field(ge=0, le=10**15)] = Field(description="The step at which it happens.")
+    what: Literal["checkpoint", "eval", "resume", "schedule"] = Field(
+        description="What happens: a pause, or with `schedule` a change that lasts, such as of the batch size."
+    )
+
+
+class PrometheusSettings(Frozen):
+    """What is asked of a Prometheus for a workload. Credentials are no part of it: the process that asks brings them."""
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
+        None,
+        description="Its address, with the path prefix where it has one, and without a user. Default: that of the environment. "
+        "Credentials are sent to it only where the environment or an option names the same origin.",
+    )
+    step: Duration = Field("15s", description="Time between two samples: `15s`, `1m`.")
+    duration: Duration = Field("1h", description="How far back is asked for when nothing else says so.")
+    presets: tuple[Literal["dcgm", "ray", "torchtitan"], ...] = Field(
+        (), description="Queries for metrics with known names."
+    )
+    queries: dict[ShortText, Annotated[str, StringConstraints(min_length=1, max_length=10_000)]] = Field(
+        {},
+        description="PromQL expressions by role, which go before those of presets. `docs/telemetry.md` names the roles.",
+    )
+    worker_label: ShortText | None = Field(
+        None,
+        description="The label that tells workers apart. Default: the first of `pod`, `rank`, `Hostname` and the like that does.",
+    )
+    timeout: Duration = Field("30s", description="How long one answer may take.")
+
+
+class TelemetrySettings(Frozen):
+    """Where a workload's telemetry comes from when no option says so, and what its own names mean."""
+
+    source: Literal["file", "k8s", "prometheus", "synthetic"] = Field(
+        "file",
+        description="`file`; `k8s`, the logs of the workload's own pods; `prometheus`; or `synthetic` for a dry start.",
     )
     path: str | None = Field(None, description="For `file`: a JSONL or CSV file, readable where `mk` runs.")
     scenario: str | None = Field(None, description="For `synthetic`: the scenario's name.")
@@ -81,6 +119,15 @@ class TelemetrySettings(Frozen):
         description="For `k8s`: the container whose log is read. Default: that of the annotation `modekeeper.dev/container`, else "
         "the one called like the workload, else the only one.",
     )
+    fields: dict[ShortText, ShortText] = Field(
+        {},
+        description="The job's own names of fields, by ours, which says the unit: `step_time_s: my/step_seconds`. "
+        "`docs/telemetry.md` lists ours.",
+    )
+    planned: Annotated[tuple[PlannedEvent, ...], Field(max_length=1000)] = Field(
+        (), description="Events that no line announces."
+    )
+    prometheus: PrometheusSettings | None = Field(None, description="For `prometheus`: what is asked.")
 
 
 class WorkloadSettings(Frozen):

@@ -71,8 +71,13 @@ class Environment(Frozen):
 
 
 class SourceInfo(NamedTuple):
-    """What a telemetry source is called in reports, and the format it was told to expect (None: detect it)."""
+    """What a telemetry source is called in reports, and the format it was told to expect (None: detect it).
+
+    `fields`: pairs of a field's name of ours and the job's own. `planned`: events that no line announces, step and kind.
+    """
 
     kind: str
     name: str
     format: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+    planned: tuple[tuple[float, str], ...] = ()

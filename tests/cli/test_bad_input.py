@@ -64,7 +64,7 @@ class TestTelemetry:
     def test_options(self, mk: Mk) -> None:
         assert "--path or --scenario is missing" in mk("observe").error
         assert "expected one of stable, drift" in mk("observe", "--scenario", "nope").error
-        assert "not in this version" in mk("observe", "--source", "prometheus").error
+        assert "nothing says where Prometheus is" in mk("observe", "--source", "prometheus").error
         assert "expected a number with a unit" in mk("observe", "--path", "x", "--duration", "5x").error
         assert "is not one of" in mk("observe", "--source", "pigeon").error
 

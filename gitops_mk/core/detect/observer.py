@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import numpy as np
@@ -22,9 +23,10 @@ from gitops_mk.model.telemetry import Environment, IngestCounts, Window
 class Observer:
     """Feed it bytes, ask it once at the end. Without `min_steps` usable steps, or with more than `max_dropped_pct`
     percent of the lines unusable, every detector answers that the evidence is insufficient. Steps that carry a time not
-    after `since` are left out: what was merged then may have mended what they show.
+    after `since` are left out: what was merged then may have mended what they show. `fields` and `planned` are those of
+    `model.telemetry.SourceInfo`.
 
-    Raises InputError for an unknown format.
+    Raises InputError for an unknown format, field or kind of event.
     """
 
     def __init__(
@@ -34,13 +36,15 @@ class Observer:
         min_steps: int = 30,
         max_dropped_pct: float = 20.0,
         since: datetime | None = None,
+        fields: Iterable[tuple[str, str]] = (),
+        planned: Iterable[tuple[float, str]] = (),
     ) -> None:
         self._source = source_kind
         self._min_steps = min_steps
         self._max_dropped_pct = max_dropped_pct
         self._since_ms = None if since is None else since.timestamp() * 1000.0
         self._left_out = 0
-        self._reader = Reader(format)
+        self._reader = Reader(format, fields=dict(fields), planned=planned)
         self._sequence = Sequencer()
         self._history = History()
 
