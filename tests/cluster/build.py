@@ -22,11 +22,14 @@ TOOLS = Path(__file__).parent / "tools"
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A program: the folder under `tools` whose go.mod pins it, its package, and how long a first build takes on two cores."""
+    """A program: the folder under `tools` whose go.mod pins it, its package, how long a first build takes on two cores, and
+    build tags.
+    """
 
     module: str
     package: str
     takes: str
+    tags: str = ""
 
 
 BINARIES: Mapping[str, Tool] = {
@@ -38,6 +41,9 @@ BINARIES: Mapping[str, Tool] = {
     "kwok": Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok", "1.5 minutes"),
     "source-controller": Tool("flux-source-controller", "github.com/fluxcd/source-controller", "3 minutes"),
     "kustomize-controller": Tool("flux-kustomize-controller", "github.com/fluxcd/kustomize-controller", "2 minutes"),
+    # None of a cluster, but pinned and built in the same way; nothing is discovered in tests.
+    "prometheus": Tool("prometheus", "github.com/prometheus/prometheus/cmd/prometheus", "4 minutes", "remove_all_sd"),
+    "promtool": Tool("prometheus", "github.com/prometheus/prometheus/cmd/promtool", "half a minute", "remove_all_sd"),
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
 FLUX = ("source-controller", "kustomize-controller")
@@ -53,16 +59,16 @@ def cache_folder() -> Path:
     return Path(base) / "modekeeper" / "cluster"
 
 
-def binary(name: str) -> Path:
+def binary(name: str, *, missing: str = NO_GO) -> Path:
     """The path of a program, which is built first where need be.
 
-    Raises Unavailable when it can't be had: no `go`, or the build fails.
+    Raises Unavailable when it can't be had: no `go` (with `missing`), or the build fails.
     """
     asset = _asset(name)
     if asset is not None:
         return asset
     tool = BINARIES[name]
-    folder = cache_folder() / f"{name}-{_key(tool.module)}"
+    folder = cache_folder() / f"{name}-{_key(tool.module, missing)}"
     if not (folder / name).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         # One build at a time: two at once would take the same cores, and the second finds most of its packages compiled.
@@ -95,15 +101,15 @@ def _asset(name: str) -> Path | None:
 
 
 @cache
-def _key(module: str) -> str:
-    return golang.key(TOOLS / module, missing=NO_GO)
+def _key(module: str, missing: str) -> str:
+    return golang.key(TOOLS / module, missing=missing)
 
 
 def _build(name: str, tool: Tool, folder: Path) -> None:
     _say(f"building {name} (about {tool.takes}, once) ...")
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as scratch:
         target = Path(scratch) / "out" / name
-        golang.build(tool.package, target, module=TOOLS / tool.module, missing=NO_GO)
+        golang.build(tool.package, target, module=TOOLS / tool.module, missing=NO_GO, tags=tool.tags)
         # A whole folder is renamed, so that whoever finds it finds all of it.
         shutil.rmtree(folder, ignore_errors=True)
         target.parent.rename(folder)

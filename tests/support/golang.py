@@ -24,9 +24,10 @@ def go(*args: str, cwd: Path, missing: str) -> str:
     return done.stdout
 
 
-def build(package: str, target: Path, *, module: Path, missing: str) -> None:
+def build(package: str, target: Path, *, module: Path, missing: str, tags: str = "") -> None:
     """Build a package of a pinned module, stripped and without paths of this machine. Raises Unavailable."""
-    go("build", "-trimpath", "-ldflags", "-s -w", "-o", str(target), package, cwd=module, missing=missing)
+    options = ("-trimpath", "-tags", tags, "-ldflags", "-s -w")
+    go("build", *options, "-o", str(target), package, cwd=module, missing=missing)
 
 
 def key(module: Path, *, missing: str) -> str:

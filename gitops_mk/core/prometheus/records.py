@@ -160,10 +160,9 @@ class Recorder:
             at = first + i
             self._leap(at)
             number = math.floor(arrays["step"][i]) if self._has_step else at
-            self._begin(number, self._grid.at(at), out)
-            step = self._step
-            if step is None:
-                continue
+            step = self._begin(number, self._grid.at(at), out)
+            if len(broken) and broken[i]:
+                step.fields.setdefault("loss", math.nan)
             for name, values in arrays.items():
                 value = values[i]
                 if name == "step" or value != value:
@@ -173,8 +172,6 @@ class Recorder:
                     step.held[name] = (total + value, have + 1)
                 else:
                     step.fields.setdefault(name, value)
-            if len(broken) and broken[i]:
-                step.fields.setdefault("loss", math.nan)
             if len(workers) and "worker_latencies_ms" not in step.fields:
                 row = [None if value != value else value for value in workers[i].tolist()]
                 if any(value is not None for value in row):
@@ -218,17 +215,18 @@ class Recorder:
             times = self._grid
             self.note(f"gap: there is nothing between {_time(times.at(last))} and {_time(times.at(at))}")
 
-    def _begin(self, number: int, ts: int, out: list[str]) -> None:
-        """Make the record of that step the one that is filled; a finished one goes to `out`."""
+    def _begin(self, number: int, ts: int, out: list[str]) -> _Step:
+        """The record of that step, to be filled; a finished one goes to `out`."""
         step = self._step
         if step is not None and step.number == number:
-            return
+            return step
         if step is not None:
             out.append(step.line())
             if number < step.number:
                 self.note(f"the step counter went back from {step.number} to {number} at {_time(ts)}: a restart")
                 out.append(json.dumps({"ts": ts, "event": "resume", "step": number}))
         self._step = _Step(number, ts)
+        return self._step
 
     def _matrix(self, role: str, first: int, count: int, series: Sequence[Series]) -> tuple[F64, Bools]:
         """A row a series, a column a sample; and which of them were given."""

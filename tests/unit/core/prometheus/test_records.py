@@ -1,0 +1,270 @@
+"""Samples to records of steps: one a step, nothing made up, and what was missing is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from gitops_mk.core.prometheus.answers import Answer, Series
+from gitops_mk.core.prometheus.grid import Grid
+from gitops_mk.core.prometheus.records import MAX_NAMES, MAX_NOTES, Recorder
+from gitops_mk.errors import TelemetryError
+
+START = 1_767_225_600_000
+STEP = 15_000
+Values = Sequence[float | str | None]
+
+
+def series(values: Values, first: int = 0, **labels: str) -> Series:
+    """A series of the grid from its `first` sample on; None is no sample."""
+    at = [((START + (first + i) * STEP) / 1000, str(v)) for i, v in enumerate(values) if v is not None]
+    return Series(labels, at)
+
+
+class Feed:
+    """A recorder of queries that are called like their roles."""
+
+    def __init__(self, size: int, *roles: str, **options: Any) -> None:
+        self.recorder = Recorder(Grid(START, STEP, size), {role: f"q({role})" for role in roles}, **options)
+        self.at = 0
+        self.out: list[dict[str, Any]] = []
+
+    def span(self, count: int, answers: Mapping[str, Sequence[Series]], *, remarks: Sequence[str] = ()) -> None:
+        for role, found in answers.items():
+            self.recorder.take(role, self.at, count, Answer(list(found), list(remarks)))
+        self.out += map(json.loads, self.recorder.lines(self.at, count))
+        self.at += count
+
+    def finish(self) -> list[dict[str, Any]]:
+        self.out += map(json.loads, self.recorder.finish())
+        return self.out
+
+
+def read(size: int, answers: Mapping[str, Values], **options: Any) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """The records and notes of one series a role."""
+    feed = Feed(size, *answers, **options)
+    feed.span(size, {role: [series(values)] for role, values in answers.items()})
+    return feed.finish(), feed.recorder.notes
+
+
+def test_samples_of_one_step_are_one_record() -> None:
+    records, notes = read(
+        5,
+        {
+            "step": [10, 10, 10, 11, 11.9],
+            "step_time_s": [0.5, 0.6, 0.7, 0.8, 0.9],
+            "loss": [None, 2.5, 2.6, 2.4, 2.3],
+            "gpu_util_pct": [90, 80, None, 70, 60],
+        },
+    )
+    assert records == [
+        {"ts": START, "step": 10, "step_time_s": 0.5, "loss": 2.5, "gpu_util_pct": 85},
+        {"ts": START + 3 * STEP, "step": 11, "step_time_s": 0.8, "loss": 2.4, "gpu_util_pct": 65},
+    ]
+    assert notes == (
+        "gap: loss: 4 samples where there are 5 of others",
+        "gap: gpu_util_pct: 4 samples where there are 5 of others",
+    )
+
+
+def test_a_step_goes_on_over_spans() -> None:
+    feed = Feed(4, "step")
+    for values in ([7, 8], [8, 9]):
+        feed.span(2, {"step": [series(values, feed.at)]})
+    assert [(r["ts"], r["step"]) for r in feed.finish()] == [(START, 7), (START + STEP, 8), (START + 3 * STEP, 9)]
+
+
+def test_without_a_counter_every_sample_is_a_step() -> None:
+    records, notes = read(3, {"step_time_ms": [400, 400, 410]})
+    assert [(r["step"], r["step_time_ms"]) for r in records] == [(0, 400), (1, 400), (2, 410)]
+    assert notes == ("no query gives the step: each sample counts as one",)
+
+
+def test_a_counter_that_went_back_is_a_restart() -> None:
+    records, notes = read(4, {"step": [100, 101, 40, 41]})
+    assert records[2] == {"ts": START + 2 * STEP, "event": "resume", "step": 40}
+    assert [r["step"] for r in records] == [100, 101, 40, 40, 41]
+    assert notes == ("the step counter went back from 101 to 40 at 2026-01-01T00:00:30Z: a restart",)
+
+
+def test_what_is_no_step_time_makes_no_record() -> None:
+    records, notes = read(
+        7,
+        {
+            "step": [1, 2, 3, 4, None, -1, 7],
+            "step_time_s": [1, "NaN", "+Inf", 0, 1, 1, 1],
+            "wait_s": [0, 0, "NaN", 0, 0, 0, 0],
+        },
+    )
+    assert [r["step"] for r in records] == [1, 7]
+    assert "step_time_s: 2 samples are no finite number" in notes
+    assert "wait_s: 1 samples are no finite number" in notes
+    assert "gap: there is nothing between 2026-01-01T00:00:00Z and 2026-01-01T00:01:30Z" in notes
+
+
+def test_a_loss_that_is_none_is_told_as_it_is() -> None:
+    records, _ = read(4, {"step": [1, 2, 3, 4], "loss": [2.0, "NaN", "+Inf", None]})
+    assert records[0]["loss"] == 2.0
+    assert math.isnan(records[1]["loss"])
+    assert math.isnan(records[2]["loss"])
+    assert "loss" not in records[3]
+    feed = Feed(1, "step", "loss")
+    feed.span(1, {"step": [series([1])], "loss": [series([2.0], rank="0"), series(["NaN"], rank="1")]})
+    # One rank's loss is none: theirs together is none, as a mean would be.
+    assert math.isnan(feed.finish()[0]["loss"])
+
+
+def test_several_series_are_put_together_as_ranks_are() -> None:
+    feed = Feed(2, "step", "step_time_s", "loss", "gpu_sm_clock_mhz", "throughput")
+    feed.span(
+        2,
+        {
+            "step": [series([5, 6], rank="0"), series([4, None], rank="1")],
+            "step_time_s": [series([1.0, 1.0]), series([2.0, None])],
+            "loss": [series([2.0, 3.0]), series([4.0, None])],
+            "gpu_sm_clock_mhz": [series([1900, 1900]), series([1200, None])],
+            "throughput": [],
+        },
+    )
+    assert feed.finish() == [
+        {"ts": START, "step": 5, "step_time_s": 2.0, "loss": 3.0, "gpu_sm_clock_mhz": 1200},
+        {"ts": START + STEP, "step": 6, "step_time_s": 1.0, "loss": 3.0, "gpu_sm_clock_mhz": 1900},
+    ]
+    assert feed.recorder.most_series == 2
+    assert feed.recorder.notes == (
+        "step: up to 2 series, of which the highest counts",
+        "step_time_s: up to 2 series, of which the highest counts",
+        "loss: up to 2 series, of which the mean counts",
+        "gpu_sm_clock_mhz: up to 2 series, of which the lowest counts",
+        "throughput: no series has a sample: q(throughput)",
+    )
+
+
+class TestMemory:
+    def shares(self, used: Sequence[Series], other: Sequence[Series], role: str = "gpu_mem_free") -> Feed:
+        feed = Feed(2, "step", role, "gpu_mem_used")
+        feed.span(2, {"step": [series([1, 2])], role: other, "gpu_mem_used": used})
+        feed.finish()
+        return feed
+
+    def test_the_fullest_gpu_counts(self) -> None:
+        used = [series([60, 10], gpu="0", __name__="used"), series([20, None], gpu="1"), series([99, 99], gpu="2")]
+        free = [series([20, 30], gpu="0", __name__="free"), series([60, 60], gpu="1")]
+        feed = self.shares(used, free)
+        assert [r["gpu_mem_util_pct"] for r in feed.out] == [75, 25]
+
+    def test_one_series_each_meet_whatever_their_labels(self) -> None:
+        feed = self.shares([series([30, 0], a="1")], [series([40, 0], b="2")], "gpu_mem_total")
+        assert feed.out[0]["gpu_mem_util_pct"] == 75
+        assert "gpu_mem_util_pct" not in feed.out[1]
+
+    def test_series_that_do_not_meet_are_told(self) -> None:
+        feed = self.shares([series([1, 1], a="1"), series([1, 1], a="2")], [series([1, 1], a="3")])
+        assert "gpu_mem_util_pct" not in feed.out[0]
+        assert "no series of gpu_mem_used has the labels of one of gpu_mem_free" in feed.recorder.notes
+        assert not any("labels" in note for note in self.shares([], [series([1, 1])]).recorder.notes)
+
+
+class TestWorkers:
+    def test_a_label_tells_them_apart_and_columns_stay(self) -> None:
+        feed = Feed(4, "step", "worker_step_time_s")
+        step = [series([1, 2, 3, 4])]
+        first = [series([0.5, 0.6], rank=str(r), pod="same") for r in (10, 2)]
+        feed.span(2, {"step": step, "worker_step_time_s": first})
+        second = [series([0.7, None], 2, rank="2"), series([None, 0.8], 2, rank="3")]
+        feed.span(2, {"step": step, "worker_step_time_s": second})
+        assert [(r.get("worker_latencies_ms"), r.get("worker_ids")) for r in feed.finish()] == [
+            ([500, 500], ["2", "10"]),
+            ([600, 600], ["2", "10"]),
+            ([700, None, None], ["2", "10", "3"]),
+            ([None, None, 800], ["2", "10", "3"]),
+        ]
+
+    def test_milliseconds_and_a_label_of_ones_own(self) -> None:
+        feed = Feed(2, "step", "worker_step_time_ms", worker_label="host")
+        found = [
+            series([5, 6], host="b1"),
+            series([7, 4], host="b1"),
+            series([1, 1], pod="x"),
+            series([3, 3], host="a"),
+        ]
+        feed.span(2, {"step": [series([1, 2])], "worker_step_time_ms": found})
+        assert [r["worker_latencies_ms"] for r in feed.finish()] == [[3, 7], [3, 6]]
+        assert "1 series of workers have no label host, and are left out" in feed.recorder.notes
+
+    def test_a_step_without_any_worker_has_no_list(self) -> None:
+        feed = Feed(2, "step", "worker_step_time_s")
+        feed.span(2, {"step": [series([1, 2])], "worker_step_time_s": [series([None, 1], pod="a")]})
+        assert ["worker_ids" in r for r in feed.finish()] == [False, True]
+        none = Feed(1, "step", "worker_step_time_s")
+        none.span(1, {"step": [series([1])], "worker_step_time_s": []})
+        assert "worker_ids" not in none.finish()[0]
+
+    def test_workers_that_nothing_tells_apart(self) -> None:
+        feed = Feed(1, "step", "worker_step_time_s")
+        with pytest.raises(TelemetryError, match="no label tells the 2 workers apart"):
+            feed.span(1, {"worker_step_time_s": [series([1], pod="a"), series([1], pod="a")]})
+
+
+def test_gaps_ends_and_standing_counters_are_told() -> None:
+    size = 60
+    values: list[float | None] = [*range(10), *[None] * 5, *range(10, 20)]
+    feed = Feed(size, "step")
+    feed.span(size, {"step": [series([*values, *[19] * 10])]})
+    feed.finish()
+    assert feed.recorder.notes == (
+        "gap: there is nothing between 2026-01-01T00:02:15Z and 2026-01-01T00:03:45Z",
+        "gap: there is nothing after 2026-01-01T00:08:30Z, 6 min to the end",
+        "the step counter has stood at 19 since 2026-01-01T00:06:00Z",
+    )
+
+
+def test_nothing_at_all() -> None:
+    feed = Feed(2, "step", "loss")
+    feed.span(2, {"step": [], "loss": [series([])]})
+    assert feed.finish() == []
+    assert feed.recorder.empty
+    assert feed.recorder.notes == (
+        "step: no series has a sample: q(step)",
+        "loss: no series has a sample: q(loss)",
+    )
+    assert Recorder(Grid(START, STEP, 1), {}).most_series == 0
+
+
+def test_a_span_that_is_taken_again_counts_once() -> None:
+    feed = Feed(2, "step", "loss")
+    feed.recorder.take("step", 0, 2, Answer([series([1, 2])], []))
+    feed.span(1, {"step": [series([1])], "loss": [series([2.0])]})
+    feed.span(1, {"step": [series([2], 1)], "loss": [series([2.0], 1)]})
+    feed.finish()
+    assert feed.recorder.notes == ()
+
+
+def test_remarks_and_odd_answers() -> None:
+    feed = Feed(1, "step")
+    histogram = Series({}, [], [msgspec.Raw(b"1")])
+    feed.span(1, {"step": [histogram]}, remarks=["partial\nresponse", "partial response"])
+    assert feed.recorder.notes == (
+        "step: Prometheus remarks: partial response",
+        "step: native histograms are no numbers, and left out",
+    )
+    with pytest.raises(TelemetryError, match="a sample that is no number"):
+        feed.recorder.take("step", 0, 1, Answer([Series({}, [(START / 1000, "many")])], []))
+
+
+def test_notes_and_names_are_bounded() -> None:
+    feed = Feed(1, "step")
+    for i in range(MAX_NOTES + 5):
+        feed.recorder.note(f"note {i}")
+        feed.recorder.note("note 0")
+    assert len(feed.recorder.notes) == MAX_NOTES + 1
+    assert feed.recorder.notes[-1] == "5 more notes like these"
+    found = [series([1], Hostname=f"n{i}", GpuDeviceName="H100") for i in range(MAX_NAMES + 5)]
+    feed.span(1, {"step": [*found, series([1], node="m", modelName="A100")]})
+    assert len(feed.recorder.nodes) == MAX_NAMES
+    assert feed.recorder.gpu_models == ("A100", "H100")
