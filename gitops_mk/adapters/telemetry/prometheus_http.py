@@ -128,7 +128,10 @@ class PrometheusClient:
                     )
                 )
             if time.monotonic() > end:
-                raise TelemetryError(f"{role}: an answer that did not end in {self._timeout_s + TRANSFER_S:.0f} s")
+                raise TelemetryError(
+                    f"{role}: an answer that did not end in {self._timeout_s + TRANSFER_S:.0f} s",
+                    hint="ask for a shorter --duration or a longer step, or allow a longer timeout",
+                )
         return b"".join(blocks)
 
     def _connections(self) -> urllib3.PoolManager:

@@ -95,7 +95,7 @@ def refusal(status: int, data: bytes, *, role: str) -> TelemetryError:
         422: f"the query of {role} can't be executed: try it in Prometheus itself",
         429: "the server is asked too often: try later",
         503: "the server gave up: ask for a shorter --duration, a longer step, or a simpler query",
-    }.get(status)
+    }.get(status, "look at the server, and at what stands in front of it")
     return TelemetryError(f"{role}: Prometheus answers {status}{said}", hint=hint, retryable=status in RETRYABLE)
 
 

@@ -18,16 +18,32 @@ JOBS = ("stable", "drift", "straggler")
 
 @pytest.fixture(scope="session")
 def prometheus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A real server with three jobs in the namespace `ml`, each a Deployment called like what is wrong with it."""
+    """A real server with three jobs in the namespace `ml`, each a Deployment called like what is wrong with it, and a few oddities."""
     # Loaded here: coverage begins after plugins are loaded, and these load the package.
-    from tests.support.prometheus.series import Metrics, train
+    from tests.support.prometheus.series import Metrics, oddities, train
     from tests.support.prometheus.server import running
 
     require(request)
     metrics = Metrics()
     for job in JOBS:
         train(metrics, job)
+    oddities(metrics)
     with running(tmp_path_factory.mktemp("prometheus"), metrics) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def guarded_prometheus(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    """One behind TLS and a password, with the job `stable`."""
+    from tests.support.prometheus.series import Metrics, train
+    from tests.support.prometheus.server import running
+
+    require(request)
+    metrics = Metrics()
+    train(metrics, "stable")
+    with running(tmp_path_factory.mktemp("guarded"), metrics, guarded=True) as server:
         yield server
 
 

@@ -80,6 +80,44 @@ def dcgm(metrics: Metrics, job: str, number: int, util: list[tuple[int, float]])
     metrics.add("DCGM_FI_DEV_SM_CLOCK", labels, [(t, 1980) for t, _ in util])
 
 
+LONG = 9000
+# Label values that would mean something else if they were not escaped.
+ODD_NAMES = ("a.b", 'a"b', "a'b", "a\\b", "a|b", "(a", "$a", "a`b", "é ", "a\nb", "a\tb", 'x"} or vector(1) #')
+
+
+def oddities(metrics: Metrics) -> None:
+    """What else the tests of the source ask for."""
+    metrics.add("long_step_seconds", {}, [(t, 0.4) for t in metrics.times(LONG)])
+    times = metrics.times(100)
+    # Restarted at 60 of 100, silent for 10 minutes before that, and diverging at the end.
+    steps = [(t, float(i * 10 if i < 60 else (i - 50) * 10)) for i, t in enumerate(times) if not 20 <= i < 60]
+    metrics.add("odd_step", {"job": "odd"}, steps)
+    metrics.add("odd_loss", {"job": "odd"}, [(t, 2.0 if i < 90 else float("nan")) for i, t in enumerate(times)])
+    for number, name in enumerate(ODD_NAMES):
+        metrics.add("odd_name", {"name": name}, [(t, float(number)) for t in times])
+    for number in range(2):
+        labels = {"namespace": NAMESPACE, "pod": pod("titan", number)}
+        for metric, value in (
+            ("time_metrics_end_to_end_s_", 0.5 + number),
+            ("time_metrics_data_loading_s_", 0.01),
+            ("loss_metrics_global_avg_loss", 2.5),
+            ("throughput_tps_", 5000.0),
+            ("memory_max_reserved___", 51.0),
+            ("memory_max_reserved_GiB_", 40.1),
+            ("memory_num_alloc_retries", 0.0),
+        ):
+            metrics.add(metric, labels, [(t, value) for t in times])
+    for gpu in range(2):
+        labels = {"instance": "10.0.0.1:8080", "GpuIndex": str(gpu), "GpuDeviceName": "NVIDIA A10G"}
+        where = {"namespace": NAMESPACE, "pod": "rayjob-x7k2p-worker-small-z8f4b"}
+        for metric, value in (
+            ("ray_node_gpus_utilization", 80.0 + gpu),
+            ("ray_node_gram_used", 1000.0 + gpu * 500),
+            ("ray_node_gram_available", 1000.0),
+        ):
+            metrics.add(metric, labels | where, [(t, value) for t in times])
+
+
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 

@@ -23,9 +23,12 @@ HASH = "$2a$04$Mk6RB27SUvtlOc8fXDE.JuXb3.KetEtlVFN/9R9n3pNBTN6BaiTxa"
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A running server. `ca` is its authority where it serves TLS; then it asks for USER and PASSWORD, too."""
+    """A running server. `end` is the time of its newest sample. `ca` is its authority where it serves TLS; then it asks for
+    USER and PASSWORD, too.
+    """
 
     url: str
+    end: int
     ca: Path | None = None
 
 
@@ -64,7 +67,7 @@ def running(folder: Path, metrics: Metrics, *, guarded: bool = False) -> Iterato
                 started.stop()
                 del components.running[started.name]
                 continue
-            yield Prometheus(url, ca)
+            yield Prometheus(url, metrics.end, ca)
             return
     raise AssertionError(f"no free port in {TRIES} tries")
 
