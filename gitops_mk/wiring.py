@@ -354,10 +354,13 @@ def make_source(
 
 
 def telemetry_of(cluster: Cluster, workload: WorkloadSettings, *, window_s: float) -> TelemetrySource:
-    """A workload's own telemetry as the controller reads it: what is there by now, pod logs unless the configuration says else."""
+    """A workload's own telemetry as the controller reads it: what is there by now, pod logs unless the configuration says else.
+
+    `window_s` is for logs; how far back a Prometheus is asked is the configuration's to say.
+    """
     said = workload.telemetry
     if said.path is not None or said.scenario is not None or said.source == "prometheus":
-        return make_source(source=None, path=None, scenario=None, duration_s=window_s, workload=workload)
+        return make_source(source=None, path=None, scenario=None, workload=workload)
     from gitops_mk.adapters.telemetry.pod_logs import PodLogSource
 
     logs = PodLogSource(

@@ -182,7 +182,7 @@ def test_no_secret_is_told(mk: Mk, faulty: Faulty, tmp_path: Path) -> None:
         (("--prometheus-query", "step=a", "--prometheus-query", "step=b"), "--prometheus-query gives step twice"),
         (("--prometheus-query", "speed=a"), "role 'speed', expected one of step"),
         (("--prometheus-query", 'step=a{x="$name"}'), "$name stands for a workload, and none is named"),
-        (("--prometheus-query", "step=a", "--prometheus-step", "0s"), "hold no two samples"),
+        (("--prometheus-query", "step=a", "--prometheus-step", "0s"), "are no window"),
         (("--prometheus-query", "step=a", "--prometheus-step", "often"), "duration 'often'"),
         (("--prometheus-query", "step=a", "--follow"), "--follow is for logs"),
         (("--prometheus-preset", "nvidia"), "nvidia"),

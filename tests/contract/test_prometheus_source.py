@@ -382,6 +382,14 @@ class TestCredentials:
                 records(source(faulty, {"step": "x"}, access=self.access(url=faulty.url)))
             assert other.seen == []
 
+    def test_no_proxy_of_the_environment_is_told(self, faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+        with broken.serving() as proxy:
+            for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+                monkeypatch.setenv(name, proxy.url)
+            records(source(faulty, {"step": "x"}, access=self.access(url=faulty.url)))
+            assert faulty.seen
+            assert proxy.seen == []
+
     def test_a_repository_can_not_have_it_sent_elsewhere(self, faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MODEKEEPER_PROMETHEUS_TOKEN", TOKEN)
         monkeypatch.setenv("MODEKEEPER_PROMETHEUS_URL", "http://127.0.0.1:9/prometheus")

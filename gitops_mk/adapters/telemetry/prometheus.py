@@ -81,6 +81,7 @@ class PrometheusSource:
             raise TelemetryError(
                 f"{self._url} has no sample for any of {', '.join(self._queries)} in that window",
                 hint="try the queries in Prometheus itself: are the names and the labels as there, and did the job run then?",
+                retryable=True,
             )
 
     def _take(self, first: int, count: int) -> None:

@@ -14,7 +14,7 @@ MOST_POINTS: Final = 10_000
 LEAST_POINTS: Final = 20
 FIRST_POINTS: Final = 120
 # Of all series of an answer.
-MOST_SAMPLES: Final = 200_000
+MOST_SAMPLES: Final = 100_000
 LONGEST: Final = 1_000_000
 
 
@@ -33,12 +33,12 @@ class Grid(NamedTuple):
 def grid(*, now_s: float, duration_s: float, step_s: float) -> Grid:
     """The samples of the last `duration_s` seconds, at whole multiples of the step so that another call asks for the same times.
 
-    Raises InputError for a window without a second sample, or with over a million.
+    Raises InputError for a window without any length, and for over a million samples.
     """
     step_ms, duration_ms = round(step_s * 1000), round(duration_s * 1000)
-    if step_ms < 1 or duration_ms < step_ms:
+    if step_ms < 1 or duration_ms < 1:
         raise InputError(
-            f"prometheus: {duration_s:g} s in steps of {step_s:g} s hold no two samples",
+            f"prometheus: {duration_s:g} s in steps of {step_s:g} s are no window",
             hint="for example --duration 1h with a step of 15s",
         )
     count = duration_ms // step_ms + 1

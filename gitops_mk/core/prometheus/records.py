@@ -78,6 +78,7 @@ class Recorder:
         self._samples = dict.fromkeys(queries, 0)
         self._widest = dict.fromkeys(queries, 0)
         self._odd = dict.fromkeys(queries, 0)
+        self._useless = 0
         self._notes: dict[str, None] = {}
         self._left_out = 0
         self._nodes: dict[str, None] = {}
@@ -152,6 +153,7 @@ class Recorder:
         workers, broken = self._workers, self._broken
         key = np.array(arrays[ROLES[self._key].field])
         usable = key > 0 if self._key != "step" else key >= 0
+        self._useless += int((np.isfinite(key) & ~usable).sum())
         if self._has_step:
             usable &= np.array(arrays["step"]) >= 0
         held = {role.field for role in ROLES.values() if role.held}
@@ -193,6 +195,10 @@ class Recorder:
         self._step = None
         for role, query in self._queries.items():
             self._conclude(role, query)
+        if self._useless:
+            self.note(
+                f"{self._key}: {self._useless} samples are no {'step' if self._key == 'step' else 'time of a step'}"
+            )
         if not self._has_step:
             self.note("no query gives the step: each sample counts as one")
         return out

@@ -104,6 +104,8 @@ def test_what_is_no_step_time_makes_no_record() -> None:
     assert [r["step"] for r in records] == [1, 7]
     assert "step_time_s: 2 samples are no finite number" in notes
     assert "wait_s: 1 samples are no finite number" in notes
+    assert "step_time_s: 1 samples are no time of a step" in notes
+    assert "step: 1 samples are no step" in read(3, {"step": [1, -1, 3]})[1]
     assert "gap: there is nothing between 2026-01-01T00:00:00Z and 2026-01-01T00:01:30Z" in notes
 
 
