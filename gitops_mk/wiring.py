@@ -298,6 +298,11 @@ class PrometheusAsked(NamedTuple):
     password_file: str | None = None
     ca_file: str | None = None
 
+    @property
+    def implied(self) -> bool:
+        """True where a Prometheus is asked for without being named as the source."""
+        return bool(self.url or self.queries or self.presets)
+
 
 def make_source(
     *,
@@ -314,11 +319,11 @@ def make_source(
     workload: WorkloadSettings | None = None,
 ) -> TelemetrySource:
     """The telemetry source that options ask for, or else the workload's own. Raises InputError when neither says."""
-    asked = any(given is not None for given in (source, path, scenario, prometheus.url, pods.name))
+    asked = prometheus.implied or any(given is not None for given in (source, path, scenario, pods.name))
     if not asked and workload is not None:
         defaults = workload.telemetry
         source, path, scenario = defaults.source, defaults.path, defaults.scenario
-    implied = {"file": path, "synthetic": scenario, "prometheus": prometheus.url, "k8s": pods.name}
+    implied = {"file": path, "synthetic": scenario, "prometheus": prometheus.implied or None, "k8s": pods.name}
     kind = source or next((name for name, given in implied.items() if given is not None), None)
     if kind == "k8s":
         # Without an end that somebody asked for, or Ctrl-C to come, there has to be one.

@@ -93,17 +93,8 @@ def test_a_guarded_server(
 ) -> None:
     server = guarded_prometheus
     (tmp_path / "password").write_text(PASSWORD)
-    asked = (
-        "observe",
-        "--source",
-        "prometheus",
-        "--prometheus-query",
-        "step_time_s=train_step_seconds",
-        "--out",
-        "o",
-        "--duration",
-        "2h",
-    )
+    # A query implies the source.
+    asked = ("observe", "--prometheus-query", "step_time_s=train_step_seconds", "--duration", "2h", "--out", "o")
     monkeypatch.setenv("MODEKEEPER_PROMETHEUS_URL", server.url)
     monkeypatch.setenv("MODEKEEPER_PROMETHEUS_CA_FILE", str(server.ca))
     said = mk(*asked)

@@ -21,9 +21,12 @@ from gitops_mk.core.prometheus.address import address
 from gitops_mk.core.prometheus.presets import PRESETS
 from gitops_mk.core.prometheus.promql import filled, names_of
 from gitops_mk.errors import ConfigError, TelemetryError
+from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.signal import Observation
 from gitops_mk.model.telemetry import SourceInfo
 from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.wiring import telemetry_of
+from tests.support.cluster import SimCluster
 from tests.support.prometheus import faulty as broken
 from tests.support.prometheus.faulty import Faulty, Question, Reply
 from tests.support.prometheus.series import LONG, NAMESPACE, ODD_NAMES
@@ -443,6 +446,24 @@ class TestCredentials:
             assert "x" * 20 not in caught.value.message
         with pytest.raises(ConfigError, match="the secret for Prometheus can't be read: FileNotFoundError"):
             self.access(url="http://p", token_file=tmp_path / "none").headers()
+
+
+def test_the_controller_reads_what_the_configuration_names(faulty: Faulty) -> None:
+    said = {
+        "source": "prometheus",
+        "fields": {"loss": "nll"},
+        "planned": [{"step": 5, "what": "schedule"}],
+        "prometheus": {"url": faulty.url, "duration": "10m", "step": "1m", "queries": {"step": 's{pod=~"$pods"}'}},
+    }
+    workload = {"namespace": "ml", "kind": "StatefulSet", "name": "trainer", "overlay": "o", "telemetry": said}
+    found = telemetry_of(SimCluster(), WorkloadSettings.parse(workload, what="it"), window_s=60)
+    assert found.info.fields == (("loss", "nll"),)
+    assert found.info.planned == ((5.0, "schedule"),)
+    assert list(found.chunks())
+    (question,) = faulty.seen
+    assert question.form["query"] == 's{pod=~"trainer-[0-9]+"}'
+    assert float(question.form["end"]) - float(question.form["start"]) == 600
+    assert question.form["step"] == "60.000"
 
 
 def test_times_are_whole_steps_of_the_clock(faulty: Faulty) -> None:

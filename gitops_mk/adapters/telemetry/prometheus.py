@@ -8,7 +8,7 @@ from typing import Final
 
 from gitops_mk.adapters.telemetry.prometheus_access import PrometheusAccess
 from gitops_mk.adapters.telemetry.prometheus_http import PrometheusClient, TooMuch
-from gitops_mk.core.prometheus.grid import FIRST_POINTS, LEAST_POINTS, grid, points
+from gitops_mk.core.prometheus.grid import FIRST_POINTS, LEAST_POINTS, MOST_POINTS, grid, points
 from gitops_mk.core.prometheus.records import Recorder
 from gitops_mk.errors import TelemetryError
 from gitops_mk.model.telemetry import Environment, SourceInfo
@@ -63,15 +63,16 @@ class PrometheusSource:
 
     def chunks(self) -> Iterator[bytes]:
         """Blocks of whole lines, oldest first. Raises TelemetryError, also where no query has a sample; ConfigError."""
-        at, step = 0, FIRST_POINTS
+        at, step, most = 0, FIRST_POINTS, MOST_POINTS
         while at < self._grid.size:
-            count = min(step, self._grid.size - at)
+            count = min(step, most, self._grid.size - at)
             try:
                 self._take(at, count)
             except TooMuch as exc:
                 if count <= LEAST_POINTS:
                     raise exc.why from exc
-                step = max(LEAST_POINTS, count // 4)
+                # For good: a server that ran out of time once would do so again.
+                most = max(LEAST_POINTS, count // 4)
                 continue
             yield from _blocks(self._recorder.lines(at, count))
             at += count

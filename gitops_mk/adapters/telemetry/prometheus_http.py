@@ -111,8 +111,6 @@ class PrometheusClient:
             raise self._unreachable(role, exc) from exc
         finally:
             if response is not None:
-                # What is left of an answer that was not read to its end must not come before the next one.
-                response.close()
                 response.release_conn()
 
     def _whole(self, response: urllib3.BaseHTTPResponse, role: str) -> bytes:
@@ -120,6 +118,10 @@ class PrometheusClient:
         while block := response.read1(BLOCK, decode_content=False):
             blocks.append(block)
             size += len(block)
+            if size <= MAX_ANSWER and time.monotonic() <= end:
+                continue
+            # What is left of it must not come before the next answer.
+            response.close()
             if size > MAX_ANSWER:
                 raise TooMuch(
                     TelemetryError(
@@ -127,11 +129,10 @@ class PrometheusClient:
                         hint="aggregate the series: max(…), avg by (pod) (…)",
                     )
                 )
-            if time.monotonic() > end:
-                raise TelemetryError(
-                    f"{role}: an answer that did not end in {self._timeout_s + TRANSFER_S:.0f} s",
-                    hint="ask for a shorter --duration or a longer step, or allow a longer timeout",
-                )
+            raise TelemetryError(
+                f"{role}: an answer that did not end in {self._timeout_s + TRANSFER_S:.0f} s",
+                hint="ask for a shorter --duration or a longer step, or allow a longer timeout",
+            )
         return b"".join(blocks)
 
     def _connections(self) -> urllib3.PoolManager:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from gitops_mk.core.prometheus.answers import Answer, Series
+from gitops_mk.core.prometheus.answers import MAX_SERIES, Answer, Series
 from gitops_mk.core.prometheus.grid import Grid
 from gitops_mk.core.prometheus.roles import ROLES, WORKER_SCALE, Take
 from gitops_mk.core.render.text import plain
@@ -27,6 +27,8 @@ Bools = npt.NDArray[np.bool_]
 
 MAX_NOTES: Final = 20
 MAX_NAMES: Final = 64
+# A list of names is longer than one of times, and readers keep the last one.
+NAMED_EVERY: Final = 30
 # So many samples in a row must be missing for a gap; single scrapes fail.
 GAP: Final = 4
 # A step that stands for so long, or telemetry that ended so long ago, is told.
@@ -71,6 +73,8 @@ class Recorder:
         self._workers: F64 = np.empty((0, 0))
         self._broken: Bools = np.empty(0, dtype=bool)
         self._ids: dict[str, int] = {}
+        self._named = 0
+        self._named_for = 0
         self._step: _Step | None = None
         self._last: int | None = None
         # Counted when the lines are asked for: a span may be taken again, in parts.
@@ -177,7 +181,8 @@ class Recorder:
             if len(workers) and "worker_latencies_ms" not in step.fields:
                 row = [None if value != value else value for value in workers[i].tolist()]
                 if any(value is not None for value in row):
-                    step.fields |= {"worker_latencies_ms": row, "worker_ids": list(self._ids)}
+                    step.fields["worker_latencies_ms"] = row
+                    self._name(step)
         return out
 
     def finish(self) -> list[str]:
@@ -202,6 +207,13 @@ class Recorder:
         if not self._has_step:
             self.note("no query gives the step: each sample counts as one")
         return out
+
+    def _name(self, step: _Step) -> None:
+        """Say whose the times are: where that changed, and now and then for who reads a part."""
+        if self._named_for in (0, NAMED_EVERY) or self._named != len(self._ids):
+            step.fields["worker_ids"] = list(self._ids)
+            self._named, self._named_for = len(self._ids), 0
+        self._named_for += 1
 
     def _conclude(self, role: str, query: str) -> None:
         samples, most = self._samples[role], max(self._samples.values())
@@ -261,33 +273,27 @@ class Recorder:
 
     def _by_worker(self, series: Sequence[Series], rows: F64) -> F64:
         """A column a worker, in the order in which they turned up; of two series of one worker, the slower."""
-        names = self._named(series)
+        names = self._names(series)
         for name in sorted({name for name in names if name} - self._ids.keys(), key=_natural):
+            if len(self._ids) >= MAX_SERIES:
+                self.note(f"only the first {MAX_SERIES} workers are told of")
+                break
             self._ids[name] = len(self._ids)
         out = np.full((rows.shape[1], len(self._ids)), np.nan)
         for name, row in zip(names, rows, strict=True):
-            if name:
+            if name in self._ids:
                 column = self._ids[name]
                 out[:, column] = np.fmax(out[:, column], row)
         return out
 
-    def _named(self, series: Sequence[Series]) -> list[str]:
-        if not series:
-            return []
-        if self._label is None:
-            for label in _WORKER_LABELS:
-                values = [one.metric.get(label, "") for one in series]
-                if all(values) and len(set(values)) == len(values):
-                    self._label = label
-                    break
-            else:
-                raise TelemetryError(
-                    f"no label tells the {len(series)} workers apart, of {', '.join(_WORKER_LABELS)}",
-                    hint="name it: worker_label in the configuration, or --prometheus-worker-label",
-                )
-        names = [plain(one.metric.get(self._label, "")) for one in series]
+    def _names(self, series: Sequence[Series]) -> list[str]:
+        label = self._label or _told_apart_by(series)
+        # One alone says nothing about what will tell it from others.
+        if len(series) > 1:
+            self._label = label
+        names = [plain(one.metric.get(label, "")) for one in series]
         if not all(names):
-            self.note(f"{names.count('')} series of workers have no label {self._label}, and are left out")
+            self.note(f"{names.count('')} series of workers have no label {label}, and are left out")
         return names
 
     def _shares(self, count: int) -> F64:
@@ -309,6 +315,17 @@ class Recorder:
 
 def _labels(one: Series) -> frozenset[tuple[str, str]]:
     return frozenset((name, value) for name, value in one.metric.items() if name != "__name__")
+
+
+def _told_apart_by(series: Sequence[Series]) -> str:
+    for label in _WORKER_LABELS:
+        values = [one.metric.get(label, "") for one in series]
+        if all(values) and len(set(values)) == len(values):
+            return label
+    raise TelemetryError(
+        f"no label tells the {len(series)} workers apart, of {', '.join(_WORKER_LABELS)}",
+        hint="name it: worker_label in the configuration, or --prometheus-worker-label",
+    )
 
 
 def _reduced(rows: F64, take: Take) -> F64:

@@ -182,9 +182,9 @@ class TestWorkers:
         feed.span(2, {"step": step, "worker_step_time_s": second})
         assert [(r.get("worker_latencies_ms"), r.get("worker_ids")) for r in feed.finish()] == [
             ([500, 500], ["2", "10"]),
-            ([600, 600], ["2", "10"]),
+            ([600, 600], None),
             ([700, None, None], ["2", "10", "3"]),
-            ([None, None, 800], ["2", "10", "3"]),
+            ([None, None, 800], None),
         ]
 
     def test_milliseconds_and_a_label_of_ones_own(self) -> None:
@@ -206,6 +206,26 @@ class TestWorkers:
         none = Feed(1, "step", "worker_step_time_s")
         none.span(1, {"step": [series([1])], "worker_step_time_s": []})
         assert "worker_ids" not in none.finish()[0]
+
+    def test_names_are_told_now_and_then(self) -> None:
+        feed = Feed(100, "step", "worker_step_time_s")
+        feed.span(100, {"step": [series(range(100))], "worker_step_time_s": [series([1] * 100, pod="a")]})
+        assert [i for i, r in enumerate(feed.finish()) if "worker_ids" in r] == [0, 30, 60, 90]
+
+    def test_one_worker_says_nothing_of_what_tells_others_apart(self) -> None:
+        feed = Feed(2, "step", "worker_step_time_s")
+        feed.span(1, {"step": [series([1])], "worker_step_time_s": [series([1], pod="a", rank="0")]})
+        both = [series([1], 1, pod="a", rank="0"), series([2], 1, pod="a", rank="1")]
+        feed.span(1, {"step": [series([2], 1)], "worker_step_time_s": both})
+        assert feed.finish()[1]["worker_ids"] == ["a", "0", "1"]
+        assert feed.out[1]["worker_latencies_ms"] == [None, 1000, 2000]
+
+    def test_workers_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("gitops_mk.core.prometheus.records.MAX_SERIES", 2)
+        feed = Feed(1, "step", "worker_step_time_s")
+        feed.span(1, {"step": [series([1])], "worker_step_time_s": [series([r], rank=str(r)) for r in (1, 2, 3)]})
+        assert feed.finish()[0]["worker_ids"] == ["1", "2"]
+        assert "only the first 2 workers are told of" in feed.recorder.notes
 
     def test_workers_that_nothing_tells_apart(self) -> None:
         feed = Feed(1, "step", "worker_step_time_s")
