@@ -57,7 +57,7 @@ def test_observe(mk: Mk, prometheus: Prometheus, job: str, found: list[str], cla
     workload = ("--k8s-namespace", "ml", "--k8s-deployment", job)
     said = mk(
         "observe", "--source", "prometheus", "--prometheus-url", prometheus.url, *ASKED, *workload,
-        "--prometheus-preset", "dcgm", "--duration", "2h", "--record-raw", "raw", "--out", "o", "--json",
+        "--prometheus-preset", "dcgm", "--duration", "6h", "--record-raw", "raw", "--out", "o", "--json",
     )  # fmt: skip
     assert said.code == 0, said.err
     body = said.json
@@ -68,8 +68,7 @@ def test_observe(mk: Mk, prometheus: Prometheus, job: str, found: list[str], cla
     )
     assert body["classification"] == classification
     assert body["stable"] == (not found)
-    # The newest samples may be of a time that the window does not reach yet, or no more.
-    assert body["ingest"]["records"] > 400
+    assert body["ingest"]["records"] == 480
     assert body["ingest"]["dropped_total"] == 0
     assert body["environment"]["gpu_models_seen"] == ["NVIDIA H100 80GB HBM3"]
     if job == "straggler":
@@ -81,7 +80,7 @@ def test_observe(mk: Mk, prometheus: Prometheus, job: str, found: list[str], cla
 def test_gaps_are_told(mk: Mk, prometheus: Prometheus) -> None:
     said = mk(
         "observe", "--prometheus-url", prometheus.url, "--prometheus-query", "step=odd_step",
-        "--prometheus-query", "loss=no_such_metric", "--duration", "30m", "--out", "o",
+        "--prometheus-query", "loss=no_such_metric", "--duration", "6h", "--out", "o",
     )  # fmt: skip
     assert said.code == 0, said.err
     assert "note: loss: no series has a sample: no_such_metric" in said.out
@@ -94,7 +93,7 @@ def test_a_guarded_server(
     server = guarded_prometheus
     (tmp_path / "password").write_text(PASSWORD)
     # A query implies the source.
-    asked = ("observe", "--prometheus-query", "step_time_s=train_step_seconds", "--duration", "2h", "--out", "o")
+    asked = ("observe", "--prometheus-query", "step_time_s=train_step_seconds", "--duration", "6h", "--out", "o")
     monkeypatch.setenv("MODEKEEPER_PROMETHEUS_URL", server.url)
     monkeypatch.setenv("MODEKEEPER_PROMETHEUS_CA_FILE", str(server.ca))
     said = mk(*asked)
@@ -110,7 +109,7 @@ def test_a_guarded_server(
 def test_the_loop_reads_what_the_configuration_names(mk: Mk, prometheus: Prometheus, checkout: Path) -> None:
     configure(
         checkout,
-        "{source: prometheus, prometheus: {url: 'URL', duration: \"2h\", worker_label: rank, queries: {step: 'max(train_step{pod=~\"drift-.*\"})', "
+        "{source: prometheus, prometheus: {url: 'URL', duration: \"6h\", worker_label: rank, queries: {step: 'max(train_step{pod=~\"drift-.*\"})', "
         "step_time_s: 'max(train_step_seconds{pod=~\"drift-.*\"})', throughput: 'avg(train_tokens_per_second{pod=~\"drift-.*\"})'}}}".replace(
             "URL", prometheus.url
         ),

@@ -416,7 +416,8 @@ class TestCredentials:
         found = self.access(configured="http://p.example:9090")
         assert found.withheld
         assert found.headers() == {}
-        assert TOKEN not in repr(found)
+        assert TOKEN not in repr(found) + repr(self.access(url=url))
+        assert self.access(url=url).headers() == {"Authorization": f"Bearer {TOKEN}"}
 
     def test_an_option_goes_before_the_repository_and_that_before_the_environment(
         self, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +47,7 @@ class PrometheusAccess:
     address: Address
     ca_file: str | None = None
     withheld: bool = False
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     token_file: str | None = None
     username: str | None = None
     password_file: str | None = None

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gitops_mk.core.prometheus.answers import Answer, Series
 from gitops_mk.core.prometheus.grid import Grid
@@ -290,3 +292,35 @@ def test_notes_and_names_are_bounded() -> None:
     feed.span(1, {"step": [*found, series([1], node="m", modelName="A100")]})
     assert len(feed.recorder.nodes) == MAX_NAMES
     assert feed.recorder.gpu_models == ("A100", "H100")
+
+
+SAMPLE = st.none() | st.sampled_from([0.0, -1.0, 0.5, 3.0, "NaN", "+Inf"])
+
+
+@given(
+    rows=st.lists(st.tuples(st.none() | st.integers(0, 9), SAMPLE, SAMPLE, SAMPLE, SAMPLE), min_size=1, max_size=60),
+    sizes=st.lists(st.integers(1, 20), min_size=60, max_size=60),
+    with_step=st.booleans(),
+)
+def test_how_a_window_is_cut_into_spans_changes_nothing(
+    rows: list[tuple[float | str | None, ...]], sizes: list[int], *, with_step: bool
+) -> None:
+    roles = ("step", "step_time_s", "loss", "gpu_util_pct", "worker_step_time_s")[0 if with_step else 1 :]
+    columns = dict(
+        zip(("step", "step_time_s", "loss", "gpu_util_pct", "worker_step_time_s"), zip(*rows, strict=True), strict=True)
+    )
+
+    def fed(cuts: list[int]) -> tuple[str, tuple[str, ...]]:
+        feed = Feed(len(rows), *roles)
+        for size in cuts:
+            count = min(size, len(rows) - feed.at)
+            if count > 0:
+                part = slice(feed.at, feed.at + count)
+                feed.span(count, {role: [series(columns[role][part], feed.at, pod="a", job="x")] for role in roles})
+        return json.dumps(feed.finish()), feed.recorder.notes
+
+    whole, notes = fed([len(rows)])
+    assert fed(sizes) == (whole, notes)
+    records = json.loads(whole)
+    assert all(r["step_time_s"] > 0 for r in records if "event" not in r)
+    assert [r["ts"] for r in records] == sorted(r["ts"] for r in records)
