@@ -25,7 +25,9 @@ from gitops_mk.errors import TelemetryError
 F64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-MAX_NOTES: Final = 20
+MAX_NOTES: Final = 40
+# Of gaps, and of restarts: what is said of roles must find room as well.
+MAX_ALIKE: Final = 5
 MAX_NAMES: Final = 64
 # A list of names is longer than one of times, and readers keep the last one.
 NAMED_EVERY: Final = 30
@@ -83,6 +85,8 @@ class Recorder:
         self._widest = dict.fromkeys(queries, 0)
         self._odd = dict.fromkeys(queries, 0)
         self._useless = 0
+        self._gaps = 0
+        self._restarts = 0
         self._notes: dict[str, None] = {}
         self._left_out = 0
         self._nodes: dict[str, None] = {}
@@ -200,6 +204,9 @@ class Recorder:
         self._step = None
         for role, query in self._queries.items():
             self._conclude(role, query)
+        for count, what in ((self._gaps, "gaps"), (self._restarts, "restarts")):
+            if count > MAX_ALIKE:
+                self.note(f"{count} {what} in all")
         if self._useless:
             self.note(
                 f"{self._key}: {self._useless} samples are no {'step' if self._key == 'step' else 'time of a step'}"
@@ -230,8 +237,10 @@ class Recorder:
     def _leap(self, at: int) -> None:
         last, self._last = self._last, at
         if last is not None and at - last > GAP:
-            times = self._grid
-            self.note(f"gap: there is nothing between {_time(times.at(last))} and {_time(times.at(at))}")
+            self._gaps += 1
+            if self._gaps <= MAX_ALIKE:
+                times = self._grid
+                self.note(f"gap: there is nothing between {_time(times.at(last))} and {_time(times.at(at))}")
 
     def _begin(self, number: int, ts: int, out: list[str]) -> _Step:
         """The record of that step, to be filled; a finished one goes to `out`."""
@@ -241,7 +250,9 @@ class Recorder:
         if step is not None:
             out.append(step.line())
             if number < step.number:
-                self.note(f"the step counter went back from {step.number} to {number} at {_time(ts)}: a restart")
+                self._restarts += 1
+                if self._restarts <= MAX_ALIKE:
+                    self.note(f"the step counter went back from {step.number} to {number} at {_time(ts)}: a restart")
                 out.append(json.dumps({"ts": ts, "event": "resume", "step": number}))
         self._step = _Step(number, ts)
         return self._step

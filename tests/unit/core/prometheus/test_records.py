@@ -248,6 +248,19 @@ def test_gaps_ends_and_standing_counters_are_told() -> None:
     )
 
 
+def test_many_gaps_and_restarts_leave_room_for_the_rest() -> None:
+    values: list[float | None] = []
+    for i in range(50):
+        values += [10 + i % 2 * -5, *[None] * 5]
+    feed = Feed(len(values), "step", "loss")
+    feed.span(len(values), {"step": [series(values)], "loss": []})
+    feed.finish()
+    notes = feed.recorder.notes
+    assert sum(note.startswith("gap: there is nothing between") for note in notes) == 5
+    assert sum(note.endswith("a restart") for note in notes) == 5
+    assert {"49 gaps in all", "25 restarts in all", "loss: no series has a sample: q(loss)"} <= set(notes)
+
+
 def test_nothing_at_all() -> None:
     feed = Feed(2, "step", "loss")
     feed.span(2, {"step": [], "loss": [series([])]})
