@@ -298,6 +298,12 @@ class TestOutOfOrder:
         assert error.retryable
         assert len(slept) == 2
 
+    def test_no_tls(self, faulty: Faulty) -> None:
+        access = PrometheusAccess(address(faulty.url.replace("http:", "https:")))
+        error, slept = self.refused(faulty, access=access)
+        assert "speaks no TLS that we do" in error.message
+        assert slept == []
+
     def test_a_server_that_is_silent(self, faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(prometheus_http, "CONNECT_S", 0.1)
         faulty.answer = lambda question: Reply(hang=True)

@@ -158,9 +158,12 @@ class PrometheusClient:
         import urllib3
 
         url = self._access.address.url
-        if isinstance(exc, urllib3.exceptions.SSLError) or isinstance(exc.__cause__, ssl.SSLError):
+        if isinstance(exc, urllib3.exceptions.SSLError):
+            why = _distrust(exc)
+            if why is None:
+                return TelemetryError(f"{role}: {url} speaks no TLS that we do", hint="is it http:// there?")
             return TelemetryError(
-                f"{role}: {url} can't be trusted: {_reason(exc)}",
+                f"{role}: {url} can't be trusted: {why}",
                 hint=f"is its authority that of --prometheus-ca-file or {CA_FILE}, and is it called so?",
             )
         late = isinstance(exc, (TimeoutError, urllib3.exceptions.ReadTimeoutError))
@@ -170,12 +173,12 @@ class PrometheusClient:
         )
 
 
-def _reason(exc: BaseException) -> str:
-    """What OpenSSL says of it, without our own address and objects."""
+def _distrust(exc: BaseException) -> str | None:
+    """What OpenSSL has against a certificate, without addresses and objects; None where it is not that."""
     for one in (exc, exc.__cause__, *exc.args):
         if isinstance(one, ssl.SSLCertVerificationError):
             return one.verify_message
-    return type(exc).__name__
+    return None
 
 
 def _pause(retry_after: str | None, attempt: int) -> float:

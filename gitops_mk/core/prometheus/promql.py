@@ -17,7 +17,7 @@ MAX_QUERY: Final = 10_000
 _PLACEHOLDER = re.compile(r"\$(namespace|name|pods)\b")
 # A string in any of the three quotes, or a comment, which may hold quotes of its own.
 _TOKEN = re.compile(r"""(?P<comment>\#[^\n]*)|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`[^`]*`""")
-_REGEX_MATCHER = re.compile(r"[=!]~\s*\Z")
+_REGEX_MATCHERS = frozenset({"=~", "!~"})
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 # Pods' names end in these letters (k8s.io/apimachinery/pkg/util/rand, "SafeEncodeString"): no word is made of them.
 _ALPHABET: Final = "[bcdfghjklmnpqrstvwxz2456789]"
@@ -52,15 +52,19 @@ def filled(query: str, names: Mapping[str, str] | None, *, what: str) -> str:
     """
     if not query.strip() or len(query) > MAX_QUERY:
         raise InputError(f"{what}: expected a PromQL expression of at most {MAX_QUERY} characters")
-    out, at = [], 0
+    out, at, operator = [], 0, ""
     for token in _TOKEN.finditer(query):
         before = query[at : token.start()]
         _refuse(before, what)
         out.append(before)
-        text = token.group()
-        is_regex = _REGEX_MATCHER.search(query, 0, token.start()) is not None
-        out.append(text if token["comment"] else _in_string(text, names, is_regex=is_regex, what=what))
-        at = token.end()
+        text, at = token.group(), token.end()
+        # Between an operator and its string there may be a comment.
+        operator = (operator + before.rstrip())[-2:]
+        if token["comment"]:
+            out.append(text)
+            continue
+        out.append(_in_string(text, names, is_regex=operator in _REGEX_MATCHERS, what=what))
+        operator = ""
     _refuse(query[at:], what)
     return "".join((*out, query[at:]))
 

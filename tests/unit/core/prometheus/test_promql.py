@@ -36,6 +36,8 @@ def unquoted(literal: str) -> str:
         ("a{pod=~`$name`}", "a{pod=~`train\\.v1`}"),
         ('a{pod="$name"}', 'a{pod="train.v1"}'),
         ('a{pod=~"$pods"}', 'a{pod=~"train\\\\.v1-[0-9]+"}'),
+        ('a{x=~ # "\n  # why\n "$name", y="$name"}', 'a{x=~ # "\n  # why\n "train\\\\.v1", y="train.v1"}'),
+        ('a{x="=~", y="$name"}', 'a{x="=~", y="train.v1"}'),
         ('a{x="$names $1 $"}', 'a{x="$names $1 $"}'),
         ('a{x="\\"$name"} # "$name and \'\nor b{y="$name"}', 'a{x="\\"train.v1"} # "$name and \'\nor b{y="train.v1"}'),
     ],
