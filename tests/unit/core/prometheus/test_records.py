@@ -223,7 +223,7 @@ class TestWorkers:
         assert feed.out[1]["worker_latencies_ms"] == [None, 1000, 2000]
 
     def test_workers_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gitops_mk.core.prometheus.records.MAX_SERIES", 2)
+        monkeypatch.setattr("gitops_mk.core.prometheus.workers.MAX_SERIES", 2)
         feed = Feed(1, "step", "worker_step_time_s")
         feed.span(1, {"step": [series([1])], "worker_step_time_s": [series([r], rank=str(r)) for r in (1, 2, 3)]})
         assert feed.finish()[0]["worker_ids"] == ["1", "2"]
