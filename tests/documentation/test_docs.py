@@ -15,11 +15,6 @@ from gitops_mk.adapters.resources import read_template
 from gitops_mk.cli.main import COMMANDS
 from gitops_mk.core.checks.registry import CLUSTER_STEPS, STEPS
 from gitops_mk.core.detect.registry import DETECTORS
-from gitops_mk.core.documents import parse_yaml
-from gitops_mk.core.prometheus.presets import PRESETS
-from gitops_mk.core.prometheus.roles import ROLES
-from gitops_mk.core.telemetry import check_telemetry
-from gitops_mk.model.settings import RepoSettings
 from gitops_mk.model.signal import SignalName
 from gitops_mk.model.verdict import Reason
 from tests import docs as made
@@ -75,20 +70,6 @@ def test_schema_accepts_what_is_valid_and_refuses_the_rest() -> None:
     for bad in ({**good, "surprise": 1}, {**good, "version": "v2"}, {**good, "workloads": [{"name": "x"}]}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(bad, schema)
-
-
-def test_configurations_in_the_page_on_telemetry_are_valid() -> None:
-    blocks = re.findall(r"^```yaml\n(telemetry:.+?)^```", (DOCS / "telemetry.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
-        head = "version: v1\nworkloads:\n  - namespace: ml\n    name: trainer\n    overlay: o\n"
-        text = head + "".join(f"    {line}\n" for line in block.splitlines())
-        check_telemetry(parse_yaml(RepoSettings, text.encode(), what="docs/telemetry.md"), what="docs/telemetry.md")
-
-
-def test_the_page_on_telemetry_names_every_role_and_preset() -> None:
-    told = set(re.findall(r"`([a-z_]+)`", (DOCS / "telemetry.md").read_text().partition("## Prometheus")[2]))
-    assert {*ROLES, *PRESETS} <= told
 
 
 def test_readme_fits_a_screen_and_names_the_two_commands() -> None:
