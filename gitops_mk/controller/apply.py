@@ -208,7 +208,8 @@ def _facts(
         approvals_needed=approvals_needed(policy, workload, plan),
         identity=forge.identity,
         author=identity_of(policy.settings),
-        kind=workload.kind if workload else "",
+        # What verify found the base to have: a plan for another object than that is not verified.
+        kind=plan.carrier.kind if plan is not None else workload.kind if workload else "",
         standing=standing,
         commits=forge.repo.log(head, first_parent=False, exclude=base, limit=50) if head is not None and known else (),
         calendar=judge_time(policy.settings.schedule, now, undoes=undoes),

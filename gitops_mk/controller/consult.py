@@ -12,7 +12,7 @@ from gitops_mk.core.refusals import conflicts
 from gitops_mk.core.yamldocs import document_text
 from gitops_mk.errors import ClusterError
 from gitops_mk.model.cluster import ClusterWord, Trial
-from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.model.workload import Carrier
 from gitops_mk.ports import Cluster
 
 _NAME: Final = re.compile(rb"^(metadata:\n(?:  .*\n)*?  name: )(.*)$", re.MULTILINE)
@@ -21,7 +21,7 @@ NEXT_RUN: Final = "-mk-next"
 TRIES: Final = 3
 
 
-def look(cluster: Cluster, ref: WorkloadRef) -> ClusterWord:
+def look(cluster: Cluster, ref: Carrier) -> ClusterWord:
     """What the cluster has of `ref`, and what we may do with it. Never raises ClusterError."""
     try:
         return _look(cluster, ref)
@@ -30,7 +30,7 @@ def look(cluster: Cluster, ref: WorkloadRef) -> ClusterWord:
 
 
 def ask(
-    cluster: Cluster, ref: WorkloadRef, base: bytes | None, head: bytes | None, *, seen: ClusterWord | None = None
+    cluster: Cluster, ref: Carrier, base: bytes | None, head: bytes | None, *, seen: ClusterWord | None = None
 ) -> ClusterWord:
     """The cluster's word on `ref` and on the documents that base and head build for it. Never raises ClusterError.
 
@@ -60,9 +60,7 @@ def _same_object(base: Trial, head: Trial) -> bool:
     return len(versions) <= 1
 
 
-def built_documents(
-    base_build: str | None, head_build: str | None, ref: WorkloadRef
-) -> tuple[bytes | None, bytes | None]:
+def built_documents(base_build: str | None, head_build: str | None, ref: Carrier) -> tuple[bytes | None, bytes | None]:
     """The workload's document in both builds, as kustomize wrote it; None where it is in neither."""
     found = [
         None if build is None else document_text(build, ref.api_version, ref.kind, ref.namespace, ref.name)
@@ -72,7 +70,7 @@ def built_documents(
     return texts[0], texts[1]
 
 
-def _look(cluster: Cluster, ref: WorkloadRef) -> ClusterWord:
+def _look(cluster: Cluster, ref: Carrier) -> ClusterWord:
     with ThreadPoolExecutor(2) as pool:
         get = pool.submit(cluster.can_i, "get", ref.kind, namespace=ref.namespace, name=ref.name)
         patch = pool.submit(cluster.can_i, "patch", ref.kind, namespace=ref.namespace, name=ref.name)
@@ -94,7 +92,7 @@ def renamed(document: bytes, name: str) -> bytes:
     return _NAME.sub(lambda match: match[1] + name.encode(), document, count=1)
 
 
-def _try(cluster: Cluster, ref: WorkloadRef, name: str, document: bytes) -> Trial:
+def _try(cluster: Cluster, ref: Carrier, name: str, document: bytes) -> Trial:
     try:
         plain = cluster.dry_run_apply(ref.kind, ref.namespace, name, document, force=False)
         forced = None

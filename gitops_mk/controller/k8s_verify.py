@@ -9,20 +9,18 @@ from typing import Any
 from gitops_mk.controller.consult import ask, look
 from gitops_mk.core.dryrun import Compared, compare, unplanned
 from gitops_mk.core.live import foreign_owner, live_knobs
-from gitops_mk.core.places import OBJECT, TEMPLATE
+from gitops_mk.core.places import DATA, OBJECT, TEMPLATE, Path, knob_path
 from gitops_mk.core.refusals import GITOPS_MANAGERS
 from gitops_mk.core.seen import seen_of
 from gitops_mk.errors import ClusterError, ConfigError
 from gitops_mk.model.cluster import ClusterSeen, ClusterWord, DryRun, Refusal
 from gitops_mk.model.gate import VerifyOutcome
-from gitops_mk.model.knob import annotation_key
-from gitops_mk.model.plan import Plan, PlanItem, knob_patch
+from gitops_mk.model.plan import Plan, PlanItem, data_patch, knob_patch
 from gitops_mk.model.verdict import Reason
-from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.model.workload import Carrier, KnobMap
 from gitops_mk.ports import Cluster
 
 UNKNOWN = "unknown"
-_PLACES = (OBJECT, TEMPLATE)
 
 
 def verify_items(cluster: Cluster, items: Sequence[PlanItem], records: Sequence[Plan]) -> dict[str, Any]:
@@ -37,7 +35,7 @@ def verify_items(cluster: Cluster, items: Sequence[PlanItem], records: Sequence[
         version = cluster.version()
     except (ClusterError, ConfigError) as exc:
         error = exc.message
-    by_ref = {record.workload: record for record in records}
+    by_ref = {record.carrier: record for record in records}
     told, blocker = [], None
     if error:
         first = items[0].ref() if items else None
@@ -68,10 +66,10 @@ def verify_items(cluster: Cluster, items: Sequence[PlanItem], records: Sequence[
 def k8s_verify_payload(outcome: VerifyOutcome, plans: tuple[Plan, ...]) -> dict[str, Any]:
     """The same file for a pull request: the verdict is that of its own verify, with the cluster's word where there is one."""
     seen = outcome.cluster
-    items = [item_payload(plan.workload, seen) for plan in plans]
+    items = [item_payload(plan.carrier, seen) for plan in plans]
     blocker = None
     if not outcome.ok:
-        ref = plans[0].workload if plans else None
+        ref = plans[0].carrier if plans else None
         kinds = (
             Reason.CLUSTER_UNREACHABLE,
             Reason.NAMESPACE_MISSING,
@@ -102,7 +100,7 @@ def k8s_verify_payload(outcome: VerifyOutcome, plans: tuple[Plan, ...]) -> dict[
     }
 
 
-def item_payload(ref: WorkloadRef, seen: ClusterSeen | None) -> dict[str, Any]:
+def item_payload(ref: Carrier, seen: ClusterSeen | None) -> dict[str, Any]:
     """One entry of `checks.items[]`; what was not asked is null. The keys are the contract's, whatever the kind."""
     dry_run = seen.dry_run if seen is not None else DryRun(message="cluster: not consulted")
     return {
@@ -129,7 +127,7 @@ def _judge(cluster: Cluster, item: PlanItem, record: Plan | None) -> tuple[Clust
     planned, runs = item.knobs(), live_knobs(word.live)
     now = {knob: value for knob, value in runs.items() if knob in planned}
     word = ask(cluster, ref, _document(item, now), _document(item, planned), seen=word)
-    compared = _compare(word, planned, now)
+    compared = _compare(word, planned, now, (DATA,) if isinstance(ref, KnobMap) else (OBJECT, TEMPLATE))
     stale = ""
     for change in record.changes if record is not None else ():
         if runs.get(change.knob) != change.before:
@@ -142,11 +140,11 @@ def _judge(cluster: Cluster, item: PlanItem, record: Plan | None) -> tuple[Clust
     return seen_of(word, compared), stale
 
 
-def _compare(word: ClusterWord, planned: dict[str, int], now: dict[str, int]) -> Compared:
+def _compare(word: ClusterWord, planned: dict[str, int], now: dict[str, int], places: tuple[Path, ...]) -> Compared:
     compared = compare(word.base, word.head, managers=GITOPS_MANAGERS)
-    stray = unplanned(compared.differences, _PLACES, planned)
+    stray = unplanned(compared.differences, places, planned)
     moved = {one.path for one in compared.differences}
-    stays = [k for k, v in planned.items() if now.get(k) != v and (*_PLACES[-1], annotation_key(k)) not in moved]
+    stays = [k for k, v in planned.items() if now.get(k) != v and knob_path(places[-1], k) not in moved]
     wrong = f"something else changes along: {stray}" if stray is not None else ""
     if stays and not wrong:
         wrong = f"{', '.join(stays)} would not move: something in the cluster sets it back"
@@ -157,12 +155,13 @@ def _compare(word: ClusterWord, planned: dict[str, int], now: dict[str, int]) ->
 
 
 def _document(item: PlanItem, knobs: dict[str, int]) -> bytes:
-    body: dict[str, Any] = {"apiVersion": item.apiVersion, "kind": item.kind, **knob_patch(knobs)}
-    body["metadata"] = {"name": item.name, "namespace": item.namespace, **body["metadata"]}
+    patch = data_patch(knobs) if item.kind == KnobMap.kind else knob_patch(knobs)
+    body: dict[str, Any] = {"apiVersion": item.apiVersion, "kind": item.kind, **patch}
+    body["metadata"] = {"name": item.name, "namespace": item.namespace, **patch.get("metadata", {})}
     return json.dumps(body, sort_keys=True).encode()
 
 
-def _first_blocker(index: int, ref: WorkloadRef, seen: ClusterSeen, stale: str) -> dict[str, Any] | None:
+def _first_blocker(index: int, ref: Carrier, seen: ClusterSeen, stale: str) -> dict[str, Any] | None:
     if seen.error:
         return _blocker(Reason.CLUSTER_UNREACHABLE, index, ref, seen.error)
     if seen.namespace_exists is False:
@@ -179,7 +178,7 @@ def _first_blocker(index: int, ref: WorkloadRef, seen: ClusterSeen, stale: str) 
     return _blocker(None, index, ref, stale) if stale else None
 
 
-def _blocker(kind: Reason | None, index: int, ref: WorkloadRef | None, detail: str) -> dict[str, Any]:
+def _blocker(kind: Reason | None, index: int, ref: Carrier | None, detail: str) -> dict[str, Any]:
     return {
         "kind": kind or UNKNOWN,
         "index": index,

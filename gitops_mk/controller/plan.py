@@ -82,7 +82,8 @@ def plan_workload(state: WorkloadState, observation: Observation, options: Optio
     plan = make_plan(
         state, chosen.action, observation, options, now=now, mk_version=tools.mk_version, weighing=chosen.weighing
     )
-    item = plan_item(chosen.action, plain(f"{plan.chord}: {plan.rationale} (plan {plan.digest})", most=400))
+    reason = plain(f"{plan.chord}: {plan.rationale} (plan {plan.digest})", most=400)
+    item = plan_item(chosen.action, reason, plan.carrier)
     return Planned(decision, plan, (item,))
 
 
@@ -92,7 +93,12 @@ def refuse_overridden(state: WorkloadState, files: Mapping[str, bytes], tools: T
     Told before anything is written: the pull request could never pass verify.
     """
     moved = [change.knob for change in plan.changes]
-    lost = overridden(tools.builder, files, state.overlay, state.ref, state.target, moved)
+    lost = overridden(tools.builder, files, state.overlay, state.carrier, state.target, moved)
+    if lost and state.target.config_map is not None:
+        raise InputError(
+            f"{state.overlay} sets {', '.join(lost)} of {state.carrier} in a patch of its own, after the component",
+            hint="take the key out of that patch and leave it in the ConfigMap: then a component can set it",
+        )
     if lost:
         raise InputError(
             f"{state.overlay} sets {', '.join(annotation_key(k) for k in lost)} in a patch of its own, after the component",
@@ -188,7 +194,7 @@ def read_records(plan_text: bytes, records_text: bytes | None, *, what: str) -> 
         raise InputError(f"{RECORDS_FILE}: expected a JSON list")
     plans = tuple(_checked(Plan.parse(item, what=RECORDS_FILE), RECORDS_FILE) for item in raw)
     said = {item.ref().key: item.knobs() for item in items}
-    meant = {plan.workload.key: {c.knob: c.after for c in plan.changes} for plan in plans}
+    meant = {plan.carrier.key: {c.knob: c.after for c in plan.changes} for plan in plans}
     if said != meant:
         raise InputError(
             f"{what} and {RECORDS_FILE} differ: the plan was changed after it was made",

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gitops_mk.controller.plan import read_items, read_records
-from gitops_mk.core.render.component import component_yaml, knobs_yaml
+from gitops_mk.core.render.component import component_yaml, config_map_yaml, knobs_yaml
 from gitops_mk.core.render.kubectl import kubectl_script
 from gitops_mk.core.render.paths import KNOBS_SUFFIX, component_dir, knobs_path, plan_path
 from gitops_mk.model.knob import annotation_key
-from gitops_mk.model.plan import PlanItem
+from gitops_mk.model.plan import PatchTarget, PlanItem
+from gitops_mk.model.workload import KnobMap
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ def _bare(item: PlanItem) -> dict[str, str]:
     ref = item.ref()
     folder = f"{ref.namespace}-{ref.slug}"
     values = item.knobs()
+    if isinstance(ref, KnobMap):
+        target = PatchTarget(api_version=ref.api_version, kind=ref.kind, name=ref.name, config_map=ref.name)
+        return {
+            f"{folder}/kustomization.yaml": component_yaml(frozenset({ref.slug})),
+            f"{folder}/{ref.slug}{KNOBS_SUFFIX}": config_map_yaml(target, values),
+        }
     lines = [f"apiVersion: {item.apiVersion}", f"kind: {item.kind}", "metadata:", f"  name: {item.name}"]
     lines += ["spec:", "  template:", "    metadata:", "      annotations:"]
     lines += [f'        {annotation_key(knob)}: "{value}"' for knob, value in values.items()]

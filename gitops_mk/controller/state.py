@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from gitops_mk.core.checks.facts import built_knobs
+from gitops_mk.core.config_map import carrier_of
 from gitops_mk.core.documents import parse_json
 from gitops_mk.core.enrolment import LABEL_ENABLED, admitted, is_enrolled, reach, refused_place, world_size
 from gitops_mk.core.ledger import holds, since_rollout, stable_profile
@@ -89,8 +90,9 @@ def workload_state(
 ) -> WorkloadState:
     """A workload as the base branch has it. Raises InputError, ConfigError and ManifestError."""
     ref = workload.ref
-    target = find_target(builder, files, workload.overlay, ref)
     built = builder.build(files, workload.overlay)
+    carrier = carrier_of(policy.settings, workload, built)
+    target = find_target(builder, files, workload.overlay, carrier)
     if not is_enrolled(policy.settings, ref, built):
         raise InputError(
             f"{ref} is not listed in .modekeeper/config.yaml, and {workload.overlay!r} does not build it with the label "
@@ -100,7 +102,7 @@ def workload_state(
     refused = refused_place(policy.settings, workload, files, built)
     if refused:
         raise InputError(f"{ref}: {refused}", hint="see `scope` in docs/verify.md: its values can't stand there")
-    knobs = built_knobs(built, ref)
+    knobs = built_knobs(built, carrier)
     path = plan_path(workload.overlay, ref.slug)
     text = files.get(path)
     record = parse_json(Plan, text, what=path) if text is not None else None

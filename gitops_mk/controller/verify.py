@@ -22,7 +22,7 @@ from gitops_mk.model.gate import VerifyOutcome
 from gitops_mk.model.plan import PatchTarget
 from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.times import format_time
-from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.model.workload import Carrier, KnobMap
 from gitops_mk.ports import Clock, Cluster, Forge, ManifestBuilder, Repo
 
 
@@ -97,15 +97,18 @@ def gather(
     if facts.workload is None:
         return facts
     asked = cluster if policy is not None and policy.settings.cluster.consult != "never" else None
+    if asked is None:
+        return _with_builds(facts, facts.workload, builder)
     ref = facts.workload.ref
     # The cluster's first answers come while kustomize builds.
     with ThreadPoolExecutor(1) as pool:
-        seen = pool.submit(look, asked, ref) if asked is not None else None
+        seen = pool.submit(look, asked, ref)
         built = _with_builds(facts, facts.workload, builder)
-        return _with_cluster(built, ref, asked, seen.result()) if asked is not None and seen is not None else built
+        carrier = built.carrier or ref
+        return _with_cluster(built, carrier, asked, seen.result() if carrier == ref else look(asked, carrier))
 
 
-def _with_cluster(facts: Facts, ref: WorkloadRef, cluster: Cluster, seen: ClusterWord) -> Facts:
+def _with_cluster(facts: Facts, ref: Carrier, cluster: Cluster, seen: ClusterWord) -> Facts:
     """The facts with the cluster's word."""
     try:
         base, head = built_documents(facts.base_build, facts.head_build, ref)
@@ -132,9 +135,13 @@ def _with_builds(facts: Facts, workload: WorkloadSettings, builder: ManifestBuil
         (base_build, base_error), (head_build, head_error) = base.result(), head.result()
     target: PatchTarget | None = None
     target_error = base_error
-    if base_build is not None and not workload.ref.templated:
+    built = replace(facts, base_build=base_build)
+    carrier = built.carrier
+    if isinstance(built.carrier_or_error, str):
+        target_error = built.carrier_or_error
+    elif carrier is not None and base_build is not None and (isinstance(carrier, KnobMap) or not carrier.templated):
         try:
-            target = find_target(builder, facts.base_files, workload.overlay, workload.ref)
+            target = find_target(builder, facts.base_files, workload.overlay, carrier)
         except (InputError, ManifestError) as exc:
             target_error = exc.message
     return replace(

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from gitops_mk.core import refusals
+from gitops_mk.core.places import knob_path
 from gitops_mk.core.yamldocs import Path, dotted
 from gitops_mk.model.cluster import ApplyAnswer, DryRun, Refusal, Trial
-from gitops_mk.model.knob import annotation_key
 
 # What the server writes anew at every apply, and controllers between two of them; no apply touches a status.
 _BOOKKEEPING: Final = (("metadata", "managedFields"), ("metadata", "resourceVersion"), ("metadata", "generation"),
@@ -81,9 +81,7 @@ def differences(base: ApplyAnswer, head: ApplyAnswer) -> tuple[Difference, ...]:
 
 def unplanned(found: tuple[Difference, ...], places: tuple[Path, ...], knobs: Mapping[str, int]) -> Difference | None:
     """The first difference that the plan does not call for."""
-    wanted = {
-        (*place, annotation_key(knob)): json.dumps(str(value)) for place in places for knob, value in knobs.items()
-    }
+    wanted = {knob_path(place, knob): json.dumps(str(value)) for place in places for knob, value in knobs.items()}
     for one in found:
         # An empty annotations map gives way to the first annotation put into it.
         gone = one.path in places and one.after is None

@@ -20,7 +20,7 @@ from gitops_mk.model.permit import Permit, claim_seal
 from gitops_mk.model.standing import HeadCheck, RequiredCheck, Standing
 from gitops_mk.model.times import parse_time
 from gitops_mk.model.verdict import Reason, Verdict
-from gitops_mk.model.workload import IN_PLACE_KINDS
+from gitops_mk.model.workload import IN_PLACE_KINDS, KnobMap
 
 _SEAL: Final = claim_seal()
 
@@ -251,7 +251,7 @@ def review_gate(facts: GateFacts) -> Verdict:
 
 def delivery_gate(facts: GateFacts) -> Verdict:
     """Gate 4e: a merge reaches the running workload; for other kinds merging is a person's decision."""
-    if facts.kind in IN_PLACE_KINDS:
+    if facts.kind in IN_PLACE_KINDS or facts.kind == KnobMap.kind:
         return Verdict.allow("delivery")
     return Verdict.block("delivery", Reason.PROPOSE_ONLY, f"a {facts.kind or 'workload'} takes it at its next run only")
 

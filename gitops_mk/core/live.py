@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from gitops_mk.core.objects import part
-from gitops_mk.core.places import TEMPLATE, knobs_at, texts_of
+from gitops_mk.core.places import DATA, TEMPLATE, knob_path, knobs_at, texts_of
 from gitops_mk.core.refusals import GITOPS_MANAGERS, managers_of
 from gitops_mk.core.rollout import RolloutState, rollout
 from gitops_mk.core.source import Source
 from gitops_mk.model.cluster import LiveObject
-from gitops_mk.model.knob import annotation_key, knobs_from_annotations
+from gitops_mk.model.knob import knobs_from_annotations
 from gitops_mk.model.verdict import Reason
-from gitops_mk.model.workload import TEMPLATED_KINDS
+from gitops_mk.model.workload import TEMPLATED_KINDS, KnobMap
 
 
 class NotNow(NamedTuple):
@@ -24,8 +24,10 @@ class NotNow(NamedTuple):
 
 
 def live_knobs(live: LiveObject) -> dict[str, int]:
-    """The knobs on the pod template of a live object."""
+    """The knobs on the pod template of a live object, or in a live ConfigMap."""
     kind = str(live.get("kind"))
+    if kind == KnobMap.kind:
+        return knobs_at(kind, texts_of(live.get("data"), DATA))
     if kind in TEMPLATED_KINDS:
         # Thousands of these are looked at in one go.
         annotations = part(live, *map(str, TEMPLATE))
@@ -36,10 +38,10 @@ def live_knobs(live: LiveObject) -> dict[str, int]:
 def foreign_owner(live: LiveObject, knobs: Iterable[str], extra: Iterable[str] = ()) -> NotNow | None:
     """The controller that owns one of `knobs` and is none of those that apply what stands in Git."""
     trusted = GITOPS_MANAGERS | frozenset(extra)
+    place = DATA if live.get("kind") == KnobMap.kind else TEMPLATE
     for knob in sorted(knobs):
-        others = [
-            name for name in managers_of(live, (*map(str, TEMPLATE), annotation_key(knob))) if name not in trusted
-        ]
+        path = tuple(map(str, knob_path(place, knob)))
+        others = [name for name in managers_of(live, path) if name not in trusted]
         if others:
             return NotNow(
                 Reason.FOREIGN_OWNER,

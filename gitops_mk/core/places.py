@@ -3,7 +3,7 @@
 Deployment, StatefulSet, DaemonSet and Job have one pod template, at `spec.template`. The others hold theirs in lists or maps of
 roles, as their CRDs say: JobSet v1alpha2 (`spec.replicatedJobs[]`), PyTorchJob v1 (`spec.pytorchReplicaSpecs`), TrainJob v1alpha1
 (`spec.annotations`, which go to what it creates), RayJob v1 (`spec.rayClusterSpec`). For them the knobs are patched where
-they stand, and nowhere else: a role that carries none is not tuned.
+they stand, and nowhere else: a role that carries none is not tuned. A ConfigMap carries them under its data, by bare name.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from gitops_mk.model.knob import ANNOTATION_PREFIX, knobs_from_annotations
-from gitops_mk.model.workload import TEMPLATED_KINDS
+from gitops_mk.model.knob import ANNOTATION_PREFIX, annotation_key, knobs_from_annotations, knobs_from_data
+from gitops_mk.model.workload import TEMPLATED_KINDS, KnobMap
 
 Path = tuple[str | int, ...]
 
 OBJECT: Final[Path] = ("metadata", "annotations")
 TEMPLATE: Final[Path] = ("spec", "template", "metadata", "annotations")
+DATA: Final[Path] = ("data",)
 _ANY: Final = "*"
 _PATTERNS: Final[Mapping[str, tuple[Path, ...]]] = {
     "JobSet": (("spec", "replicatedJobs", _ANY, "template", "spec", "template", "metadata", "annotations"),),
@@ -31,7 +32,9 @@ _PATTERNS: Final[Mapping[str, tuple[Path, ...]]] = {
 
 
 def carriers(kind: str, leaves: Iterable[Path]) -> tuple[Path, ...]:
-    """The annotation maps of `kind` in which a knob stands, among the paths of an object's leaves; in order."""
+    """The maps of `kind` in which a knob stands, among the paths of an object's leaves; in order."""
+    if kind == KnobMap.kind:
+        return (DATA,)
     if kind in TEMPLATED_KINDS:
         return (TEMPLATE,)
     found = {
@@ -47,9 +50,15 @@ def knobs_at(kind: str, texts: Mapping[Path, str]) -> dict[str, int]:
     values: dict[str, set[int]] = {}
     for place in carriers(kind, texts):
         here = {str(path[-1]): text for path, text in texts.items() if path[:-1] == place}
-        for knob, value in knobs_from_annotations(here).items():
+        read = knobs_from_data if place == DATA else knobs_from_annotations
+        for knob, value in read(here).items():
             values.setdefault(knob, set()).add(value)
     return {knob: next(iter(found)) for knob, found in sorted(values.items()) if len(found) == 1}
+
+
+def knob_path(place: Path, knob: str) -> Path:
+    """Where a knob stands in one of the maps that carry it."""
+    return (*place, knob if place == DATA else annotation_key(knob))
 
 
 def texts_of(value: Any, at: Path = ()) -> dict[Path, str]:

@@ -24,7 +24,7 @@ from gitops_mk.model.signal import Observation, SignalName
 from gitops_mk.model.times import format_time
 from gitops_mk.model.verdict import Verdict
 from gitops_mk.model.weighing import Lesson, Weighing
-from gitops_mk.model.workload import Delivery, WorkloadRef
+from gitops_mk.model.workload import Carrier, WorkloadRef
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class WorkloadState:
     lessons: tuple[Lesson, ...] = ()
 
     @property
-    def delivery(self) -> Delivery:
-        """How its knobs reach the trainer."""
-        return "annotation"
+    def carrier(self) -> Carrier:
+        """The object that carries its knobs: the workload itself, or a ConfigMap."""
+        return self.target.carrier(self.ref)
 
     @property
     def policy(self) -> PolicyDigests:
@@ -175,7 +175,7 @@ def judge_action(
             state.knobs,
             observation,
             state.passport.economics,
-            delivery=state.delivery,
+            delivery=state.target.delivery,
             total_steps=state.total_steps,
             lessons=state.lessons,
         )
@@ -194,6 +194,7 @@ def judge_action(
             holds=state.holds,
             rollback=rollback,
             weighing=weighing,
+            delivery=state.target.delivery,
         )
     )
     return Judged(action=action, verdicts=verdicts, verdict=decide(verdicts), weighing=weighing)

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from gitops_mk.core import kustomization
-from gitops_mk.core.places import OBJECT, carriers, pointer
+from gitops_mk.core.config_map import absent, suffixed
+from gitops_mk.core.places import OBJECT, carriers, knob_path, pointer
 from gitops_mk.core.render.component import selector
 from gitops_mk.core.render.paths import COMPONENT_DIR
 from gitops_mk.core.yamldocs import DEFAULT_NAMESPACE, DocumentId, Leaf, Leaves, documents
@@ -22,9 +23,10 @@ from gitops_mk.core.yamlpatch import add_component
 from gitops_mk.errors import InputError, ManifestError
 from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.plan import PatchTarget
-from gitops_mk.model.workload import API_VERSIONS, TEMPLATED_KINDS, WorkloadRef
+from gitops_mk.model.workload import API_VERSIONS, TEMPLATED_KINDS, Carrier, KnobMap
 
 MARK = "modekeeper/probe"
+_KEY = "modekeeper.probe"
 
 _MOST_LISTED = 12
 
@@ -37,15 +39,17 @@ class Builder(Protocol):
         ...
 
 
-def find_target(builder: Builder, files: Mapping[str, bytes], overlay: str, workload: WorkloadRef) -> PatchTarget:
-    """The name and namespace that a patch in the overlay's component must carry to change `workload`.
+def find_target(builder: Builder, files: Mapping[str, bytes], overlay: str, workload: Carrier) -> PatchTarget:
+    """The name and namespace that a patch in the overlay's component must carry to change `workload`, or the ConfigMap.
 
-    Raises InputError when the overlay builds no such workload, or only after our component's turn; ManifestError when it
-    can't be built.
+    Raises InputError when the overlay builds no such object, or only after our component's turn, or under a name made of its
+    contents; ManifestError when it can't be built.
     """
+    if isinstance(workload, KnobMap):
+        _refuse_suffixed(builder, files, overlay, workload)
     inner = builder.build(probe_inner(files, overlay), overlay)
     of_kind = (doc for doc in documents(inner, kind=workload.kind) if doc.id.api_version == workload.api_version)
-    candidates = tuple(found for found in map(_target, of_kind) if found is not None)
+    candidates = tuple(found for found in (_target(doc, workload) for doc in of_kind) if found is not None)
     try:
         return candidates[match(builder.build(probe_marked(files, overlay, candidates), overlay), workload, overlay)]
     except ManifestError:
@@ -56,13 +60,29 @@ def find_target(builder: Builder, files: Mapping[str, bytes], overlay: str, work
         raise
 
 
-def _target(doc: Leaves) -> PatchTarget | None:
-    """What a patch of that object must be called; None for a name that no workload can have."""
+def _refuse_suffixed(builder: Builder, files: Mapping[str, bytes], overlay: str, carrier: KnobMap) -> None:
+    """Raises InputError for a ConfigMap that goes by another name as soon as its contents are others."""
+    # A patch with a selector needs no names, which such a ConfigMap has none of at that point.
+    patch = {"apiVersion": carrier.api_version, "kind": carrier.kind, "metadata": {"name": "any"}, "data": {_KEY: MARK}}
+    probe = {"patch": json.dumps(patch), "target": {"version": carrier.api_version, "kind": carrier.kind}}
+    if _built(builder, files, overlay, carrier) is None:
+        raise absent(carrier, builder.build(files, overlay))
+    if _built(builder, _with_component(files, overlay, [probe]), overlay, carrier) is None:
+        raise suffixed(carrier, carrier.name)
+
+
+def _built(builder: Builder, files: Mapping[str, bytes], overlay: str, wanted: Carrier) -> Leaves | None:
+    return next((doc for doc in documents(builder.build(files, overlay), kind=wanted.kind) if _is(doc, wanted)), None)
+
+
+def _target(doc: Leaves, wanted: Carrier) -> PatchTarget | None:
+    """What a patch of that object must be called; None for a name that no such object can have."""
     where: tuple[str, ...] = ()
-    if doc.id.kind not in TEMPLATED_KINDS:
+    if doc.id.kind not in TEMPLATED_KINDS and not isinstance(wanted, KnobMap):
         # Without a knob anywhere there is nothing to move; the object's own annotations stand in for the probe.
         where = tuple(pointer(path) for path in carriers(doc.id.kind, doc.leaves) or (OBJECT,))
     found = {"api_version": doc.id.api_version, "kind": doc.id.kind, "name": doc.id.name, "places": where}
+    found |= {"config_map": wanted.name} if isinstance(wanted, KnobMap) else {}
     try:
         return PatchTarget.parse(found | {"namespace": doc.id.namespace or None}, what="the patch's target")
     except InputError:
@@ -102,7 +122,7 @@ def probe_marked(files: Mapping[str, bytes], overlay: str, candidates: Sequence[
     )
 
 
-def match(built: str, workload: WorkloadRef, overlay: str = "the overlay") -> int:
+def match(built: str, workload: Carrier, overlay: str = "the overlay") -> int:
     """The number that the workload carries in a marked build.
 
     Raises InputError when the build holds no such workload, or holds it without a number.
@@ -124,19 +144,21 @@ def overridden(
     builder: Builder,
     files: Mapping[str, bytes],
     overlay: str,
-    workload: WorkloadRef,
+    workload: Carrier,
     target: PatchTarget,
     knobs: Iterable[str],
 ) -> tuple[str, ...]:
     """Those of `knobs` that a patch in our component can't move: something that the overlay runs later sets them again.
 
-    `target` is what `find_target` gave. Raises InputError and ManifestError as `find_target` does.
+    `target` is what `find_target` gave for `workload`. Raises InputError and ManifestError as `find_target` does.
     """
     asked = tuple(dict.fromkeys(knobs))
     if not asked:
         return ()
     if target.places:
         probe = json_patch_entry(target, {annotation_key(knob): MARK for knob in asked})
+    elif target.config_map is not None:
+        probe = {"patch": json.dumps(_patch(target, {}) | {"data": dict.fromkeys(asked, MARK)})}
     else:
         marked = {annotation_key(knob): MARK for knob in asked}
         patch = _patch(target, {}) | {"spec": {"template": {"metadata": {"annotations": marked}}}}
@@ -146,7 +168,7 @@ def overridden(
     if built is None:
         raise _absent(found, workload, overlay)
     where = carriers(workload.kind, built.leaves)
-    at = {knob: [built.at(*place, annotation_key(knob)) for place in where] for knob in asked}
+    at = {knob: [built.at(*knob_path(place, knob)) for place in where] for knob in asked}
     return tuple(knob for knob, leaves in at.items() if any(leaf is None or leaf.text != MARK for leaf in leaves))
 
 
@@ -192,7 +214,7 @@ def _patch(target: PatchTarget, metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hits(
-    builder: Builder, files: Mapping[str, bytes], overlay: str, workload: WorkloadRef, candidate: PatchTarget
+    builder: Builder, files: Mapping[str, bytes], overlay: str, workload: Carrier, candidate: PatchTarget
 ) -> bool:
     try:
         built = builder.build(probe_marked(files, overlay, [candidate]), overlay)
@@ -203,12 +225,12 @@ def _hits(
     )
 
 
-def _is(doc: Leaves, workload: WorkloadRef) -> bool:
+def _is(doc: Leaves, workload: Carrier) -> bool:
     wanted = DocumentId(workload.api_version, workload.kind, workload.namespace, workload.name)
     return doc.id.whole == wanted.whole
 
 
-def _absent(found: Sequence[Leaves], workload: WorkloadRef, overlay: str) -> InputError:
+def _absent(found: Sequence[Leaves], workload: Carrier, overlay: str) -> InputError:
     ids = [doc.id for doc in found if doc.id.kind in API_VERSIONS]
     listed = [f"{key} ({key.api_version})" for key in ids[:_MOST_LISTED]]
     if len(ids) > len(listed):

@@ -1,7 +1,8 @@
-"""Knobs: the tunables of a training job, each an integer held as a pod-template annotation."""
+"""Knobs: the tunables of a training job, each an integer held as a pod-template annotation, or under its name in a ConfigMap."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -16,6 +17,8 @@ KnobName = Annotated[str, StringConstraints(pattern=KNOB_NAME_PATTERN)]
 KnobValue = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 
 MAX_DIGITS = 10
+
+_NAME = re.compile(KNOB_NAME_PATTERN.replace("$", r"\Z"))
 
 KNOWN_KNOBS: Mapping[str, str] = {
     "grad_accum_steps": "microbatches accumulated before one optimizer step",
@@ -37,12 +40,28 @@ def knobs_from_annotations(annotations: Mapping[str, str]) -> dict[str, int]:
     """The knob values among `annotations`; those that are no plain decimal integer are left out."""
     found = {}
     for key, text in annotations.items():
-        # Thousands of digits would not be read by Python, and no value has more than ten.
-        if not key.startswith(ANNOTATION_PREFIX) or len(text) > MAX_DIGITS:
-            continue
-        if text.isascii() and text.isdecimal() and str(int(text)) == text:
-            found[key[len(ANNOTATION_PREFIX) :]] = int(text)
+        value = decimal(text) if key.startswith(ANNOTATION_PREFIX) else None
+        if value is not None:
+            found[key[len(ANNOTATION_PREFIX) :]] = value
     return dict(sorted(found.items()))
+
+
+def knobs_from_data(data: Mapping[str, str]) -> dict[str, int]:
+    """The knob values among the keys of a ConfigMap: bare knob names; what is no plain decimal integer is left out."""
+    found = {}
+    for key, text in data.items():
+        value = decimal(text) if _NAME.match(key) else None
+        if value is not None:
+            found[key] = value
+    return dict(sorted(found.items()))
+
+
+def decimal(text: str) -> int | None:
+    """The value of a plain decimal integer; None for any other text."""
+    # Thousands of digits would not be read by Python, and no value has more than ten.
+    if len(text) <= MAX_DIGITS and text.isascii() and text.isdecimal() and str(int(text)) == text:
+        return int(text)
+    return None
 
 
 class KnobChange(Frozen):

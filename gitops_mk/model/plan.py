@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from gitops_mk.model.base import Frozen
 from gitops_mk.model.canonical import digest, dumps_pretty
@@ -15,7 +22,16 @@ from gitops_mk.model.settings import RepoPath
 from gitops_mk.model.signal import Observation
 from gitops_mk.model.verdict import Reason
 from gitops_mk.model.weighing import Lesson, Weighing
-from gitops_mk.model.workload import API_VERSIONS, TEMPLATED_KINDS, WorkloadKind, WorkloadRef
+from gitops_mk.model.workload import (
+    API_VERSIONS,
+    TEMPLATED_KINDS,
+    Carrier,
+    Delivery,
+    DnsName,
+    KnobMap,
+    WorkloadKind,
+    WorkloadRef,
+)
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
@@ -85,25 +101,45 @@ class PatchTarget(Frozen):
     """The target as a component sees it: before the overlay's own prefix, suffix and namespace (ADR 0003).
 
     `places`: for kinds without `spec.template`, the annotation maps that carry the knobs, as JSON pointers (RFC 6901).
+    `config_map`: where a ConfigMap is the target (ADR 0019), its name as the overlay builds it.
     """
 
     api_version: str
-    kind: WorkloadKind
+    kind: WorkloadKind | Literal["ConfigMap"]
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
     namespace: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}$")] | None = None
     places: tuple[Annotated[str, AfterValidator(_place)], ...] = ()
+    config_map: DnsName | None = None
 
     @model_validator(mode="after")
     def _where(self) -> Self:
-        if self.api_version != API_VERSIONS[self.kind]:
-            raise ValueError(
-                f"api_version {self.api_version!r}, expected {API_VERSIONS[self.kind]!r} for a {self.kind}"
-            )
-        if (self.kind in TEMPLATED_KINDS) == bool(self.places):
+        expected = API_VERSIONS.get(self.kind, KnobMap.api_version)
+        if self.api_version != expected:
+            raise ValueError(f"api_version {self.api_version!r}, expected {expected!r} for a {self.kind}")
+        if (self.kind == KnobMap.kind) != (self.config_map is not None):
+            raise ValueError(f"config_map {self.config_map!r} for a {self.kind}, expected one for a ConfigMap only")
+        if (self.kind in TEMPLATED_KINDS or self.kind == KnobMap.kind) == bool(self.places):
             raise ValueError(
                 f"a {self.kind} has {len(self.places)} places, expected them for kinds without spec.template only"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Records and digests of plans that set annotations are what they were before there was another way.
+        plain: dict[str, Any] = handler(self)
+        if self.config_map is None:
+            del plain["config_map"]
+        return plain
+
+    @property
+    def delivery(self) -> Delivery:
+        """How the values reach the workload."""
+        return "annotation" if self.config_map is None else "configmap"
+
+    def carrier(self, workload: WorkloadRef) -> Carrier:
+        """The object that is patched, as the overlay builds it and the cluster knows it."""
+        return workload if self.config_map is None else KnobMap(namespace=workload.namespace, name=self.config_map)
 
 
 class Plan(Frozen):
@@ -161,6 +197,11 @@ class Plan(Frozen):
         """The bytes of `<workload>.plan.json`."""
         return dumps_pretty(self.plain())
 
+    @property
+    def carrier(self) -> Carrier:
+        """The object that the plan patches: the workload, or the ConfigMap that carries its knobs."""
+        return self.target.carrier(self.workload)
+
     def action(self) -> Action:
         """The action the plan carries out, to be judged again."""
         return Action(
@@ -173,7 +214,7 @@ class Plan(Frozen):
 
 
 class PlanItem(Frozen):
-    """One entry of `k8s_plan.json`: all knobs of one workload, as the patch that sets them."""
+    """One entry of `k8s_plan.json`: all knobs of one workload, as the patch that sets them on it or on its ConfigMap."""
 
     apiVersion: str  # noqa: N815 - the name in the file
     kind: str
@@ -188,15 +229,22 @@ class PlanItem(Frozen):
         self.knobs()
         return self
 
-    def ref(self) -> WorkloadRef:
-        """Which workload it is for. Raises ValueError when that can't be one."""
-        ref = WorkloadRef.model_validate({"namespace": self.namespace, "kind": self.kind, "name": self.name})
+    def ref(self) -> Carrier:
+        """Which object it is for. Raises ValueError when that can be neither a workload nor a ConfigMap."""
+        named = {"namespace": self.namespace, "name": self.name}
+        ref: Carrier
+        if self.kind == KnobMap.kind:
+            ref = KnobMap.model_validate(named)
+        else:
+            ref = WorkloadRef.model_validate(named | {"kind": self.kind})
         if ref.api_version != self.apiVersion:
             raise ValueError(f"apiVersion {self.apiVersion!r}, expected {ref.api_version!r} for kind {self.kind}")
         return ref
 
     def knobs(self) -> dict[str, int]:
         """The knob values it sets. Raises ValueError when the patch sets anything else or the two places differ."""
+        if self.kind == KnobMap.kind:
+            return self._data()
         templated = self.kind in TEMPLATED_KINDS
         try:
             outer = self.patch["metadata"]["annotations"]
@@ -210,13 +258,21 @@ class PlanItem(Frozen):
             raise ValueError("patch: expected the same knob annotations in both places, and nothing else")
         values: dict[str, int] = {}
         for key, text in outer.items():
-            knob = KnobChange.model_validate(
-                {"knob": key.removeprefix("modekeeper/knob."), "before": 0, "after": _decimal(key, text)}
-            )
+            knob = _knob(key.removeprefix("modekeeper/knob."), _decimal(key, text))
             if key != annotation_key(knob.knob):
                 raise ValueError(f"patch: annotation {key!r} is not a knob")
             values[knob.knob] = knob.after
         return dict(sorted(values.items()))
+
+    def _data(self) -> dict[str, int]:
+        data = self.patch.get("data")
+        if set(self.patch) != {"data"} or not isinstance(data, dict) or not data:
+            raise ValueError("patch: expected knobs under data, and nothing else")
+        return {key: _knob(key, _decimal(key, text)).after for key, text in sorted(data.items())}
+
+
+def _knob(name: str, value: int) -> KnobChange:
+    return KnobChange.model_validate({"knob": name, "before": 0, "after": value})
 
 
 def _decimal(key: str, text: Any) -> int:
@@ -240,14 +296,20 @@ def knob_patch(knobs: dict[str, int], *, templated: bool = True) -> dict[str, An
     }
 
 
-def plan_item(action: Action, reason: str) -> PlanItem:
-    """The `k8s_plan.json` entry of an action that changes something."""
-    ref = action.workload
+def data_patch(knobs: dict[str, int]) -> dict[str, Any]:
+    """The merge patch that sets `knobs` in a ConfigMap: each under its bare name, and nothing else."""
+    return {"data": {knob: str(value) for knob, value in sorted(knobs.items())}}
+
+
+def plan_item(action: Action, reason: str, carrier: Carrier | None = None) -> PlanItem:
+    """The `k8s_plan.json` entry of an action that changes something; `carrier` is the workload itself where none is given."""
+    ref = carrier or action.workload
+    knobs = {c.knob: c.after for c in action.changes}
     return PlanItem(
         apiVersion=ref.api_version,
         kind=ref.kind,
         namespace=ref.namespace,
         name=ref.name,
-        patch=knob_patch({c.knob: c.after for c in action.changes}, templated=ref.templated),
+        patch=data_patch(knobs) if isinstance(ref, KnobMap) else knob_patch(knobs, templated=ref.templated),
         reason=reason,
     )

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import posixpath
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from gitops_mk.model.base import Frozen
 from gitops_mk.model.canonical import digest
-from gitops_mk.model.workload import DnsLabel, DnsName, WorkloadKind, WorkloadRef
+from gitops_mk.model.workload import Delivery, DnsLabel, DnsName, WorkloadKind, WorkloadRef
 
 CONFIG_DIR = ".modekeeper"
 CONFIG_PATH = f"{CONFIG_DIR}/config.yaml"
@@ -151,7 +158,31 @@ class WorkloadSettings(Frozen):
         description="How many steps the job takes in all, so that a gain is weighed over what remains. Default: the passport's "
         "`economics.horizon_s`.",
     )
+    delivery: Delivery = Field(
+        "annotation",
+        description="How its knobs reach it: `annotation`, on the pod template, where a merge restarts the pods; or `configmap`, a "
+        "mounted ConfigMap that a trainer reads again, where nothing restarts.",
+    )
+    config_map: DnsName | None = Field(
+        None,
+        description="For `configmap`: the ConfigMap's name, as the overlay builds it, in the workload's namespace. Default: that "
+        "of the annotation `modekeeper.dev/config-map`, else the only mounted one that holds a built-in knob.",
+    )
     telemetry: TelemetrySettings = Field(TelemetrySettings(), description="Default telemetry of this workload.")
+
+    @model_validator(mode="after")
+    def _delivered(self) -> Self:
+        if self.config_map is not None and self.delivery != "configmap":
+            raise ValueError(f"config_map {self.config_map!r} is for `delivery: configmap`, which is not set")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A configuration that does not use them has the digest it had before there were such fields.
+        plain: dict[str, Any] = handler(self)
+        if self.delivery == "annotation":
+            del plain["delivery"], plain["config_map"]
+        return plain
 
     @property
     def ref(self) -> WorkloadRef:
@@ -304,6 +335,7 @@ class RepoSettings(Frozen):
     def _claims(self) -> Self:
         by_key: dict[str, str] = {}
         by_file: dict[tuple[str, str], str] = {}
+        by_config_map: dict[tuple[str, str], str] = {}
         for workload in self.workloads:
             key = workload.ref.key
             if key in by_key:
@@ -318,6 +350,14 @@ class RepoSettings(Frozen):
                     "give one of them another name, or an overlay of its own"
                 )
             by_file[file] = str(workload.ref)
+            if workload.config_map is not None:
+                carrier = (workload.namespace, workload.config_map)
+                if carrier in by_config_map:
+                    raise ValueError(
+                        f"{workload.ref} and {by_config_map[carrier]} claim one ConfigMap, {workload.config_map!r}; "
+                        "expected one each"
+                    )
+                by_config_map[carrier] = str(workload.ref)
         return self
 
     def workload(self, ref: WorkloadRef) -> WorkloadSettings | None:

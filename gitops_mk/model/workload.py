@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import StringConstraints
 
@@ -77,3 +77,31 @@ class WorkloadRef(Frozen):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
+
+
+class KnobMap(Frozen):
+    """A ConfigMap that carries a workload's knobs, in the workload's namespace; a merged change reaches running pods in place."""
+
+    namespace: DnsLabel
+    name: DnsName
+
+    kind: ClassVar[Literal["ConfigMap"]] = "ConfigMap"
+    api_version: ClassVar[str] = "v1"
+    in_place: ClassVar[bool] = True
+
+    @property
+    def key(self) -> str:
+        """`namespace/configmap-name`: no workload's, for none is of that kind."""
+        return f"{self.namespace}/{self.slug}"
+
+    @property
+    def slug(self) -> str:
+        """What files about it are called."""
+        return f"configmap-{self.name}"
+
+    def __str__(self) -> str:
+        return f"ConfigMap {self.namespace}/{self.name}"
+
+
+# The object that a plan patches: the workload itself, or the ConfigMap that carries its knobs.
+Carrier = WorkloadRef | KnobMap

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cached_property
 
 from gitops_mk.core import places, yamldocs
+from gitops_mk.core.config_map import carrier_of
 from gitops_mk.core.dryrun import Compared, compare
 from gitops_mk.core.enrolment import admitted, world_size
 from gitops_mk.core.policy import Policy
@@ -17,10 +18,11 @@ from gitops_mk.errors import InputError
 from gitops_mk.model.change import AppliedChange, PullRequest
 from gitops_mk.model.cluster import ClusterWord
 from gitops_mk.model.git import CommitInfo, PathChange
+from gitops_mk.model.knob import KNOWN_KNOBS
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import PatchTarget, Plan
 from gitops_mk.model.settings import RepoSettings, WorkloadSettings
-from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.model.workload import Carrier, KnobMap
 
 PLAN_MAX_BYTES = 512 * 1024
 
@@ -132,6 +134,25 @@ class Facts:
             return 1
 
     @cached_property
+    def carrier_or_error(self) -> Carrier | str | None:
+        """The object that carries the workload's knobs, as the base has it; or why that is none to deliver by.
+
+        None without a workload.
+        """
+        if self.workload is None or self.policy is None:
+            return None
+        try:
+            return carrier_of(self.policy.settings, self.workload, self.base_build)
+        except InputError as exc:
+            return exc.message
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """The same object, where it can be told."""
+        found = self.carrier_or_error
+        return None if isinstance(found, str) else found
+
+    @cached_property
     def base_knobs(self) -> dict[str, int]:
         """The workload's knobs as the base builds them; none where that can't be read, which step 6 says."""
         return self._knobs(self.base_build)
@@ -143,15 +164,15 @@ class Facts:
 
     def _knobs(self, build: str | None) -> dict[str, int]:
         try:
-            return built_knobs(build, self.workload.ref if self.workload else None)
+            return built_knobs(build, self.carrier)
         except InputError:
             return {}
 
 
-def built_knobs(build: str | None, ref: WorkloadRef | None) -> dict[str, int]:
-    """The knobs on the pod templates of a workload in what kustomize built; none when it is not in there.
+def built_knobs(build: str | None, ref: Carrier | None) -> dict[str, int]:
+    """The knobs on the pod templates of a workload, or in a ConfigMap, in what kustomize built; none when it is not in there.
 
-    Raises InputError for an annotation that is no text.
+    Raises InputError for an annotation that is no text, and for a ConfigMap's built-in knob that is no decimal integer.
     """
     if build is None or ref is None:
         return {}
@@ -162,16 +183,31 @@ def built_knobs(build: str | None, ref: WorkloadRef | None) -> dict[str, int]:
 
 
 def document_knobs(leaves: yamldocs.Leaves) -> dict[str, int]:
-    """The knobs of one built object. Raises InputError for an annotation that is no text."""
+    """The knobs of one built object. Raises InputError as `built_knobs` does."""
     kind = leaves.id.kind
+    if kind == KnobMap.kind:
+        return _data_knobs(leaves)
     texts: dict[places.Path, str] = {}
     for place in places.carriers(kind, leaves.leaves):
         texts |= {(*place, key): text for key, text in yamldocs.annotations_of(leaves, place).items()}
     return places.knobs_at(kind, texts)
 
 
+def _data_knobs(leaves: yamldocs.Leaves) -> dict[str, int]:
+    data = {path: leaf for path, leaf in leaves.leaves.items() if path[:-1] == places.DATA}
+    # What a ConfigMap holds besides is nobody's business; unquoted, a number is none of its values.
+    found = places.knobs_at(leaves.id.kind, {path: leaf.text for path, leaf in data.items() if leaf.type == "str"})
+    for knob in KNOWN_KNOBS:
+        leaf = data.get(places.knob_path(places.DATA, knob))
+        if leaf is not None and knob not in found:
+            raise InputError(f"{leaves.id}: data.{knob} is {leaf}, expected a decimal integer in quotes")
+    return found
+
+
 def planned_places(plan: Plan) -> tuple[places.Path, ...]:
-    """The annotation maps that the plan's patch sets its knobs in."""
+    """The maps that the plan's patch sets its knobs in: of annotations, or a ConfigMap's data."""
+    if plan.target.config_map is not None:
+        return (places.DATA,)
     if plan.target.places:
         return tuple(places.parse_pointer(text) for text in plan.target.places)
     return (places.OBJECT, places.TEMPLATE)

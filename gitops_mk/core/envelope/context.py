@@ -12,6 +12,7 @@ from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import Action
 from gitops_mk.model.signal import Observation
 from gitops_mk.model.weighing import Weighing
+from gitops_mk.model.workload import Delivery
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Context:
     `weighing`: what the change should bring against its cost.
 
     `rollback`: the action undoes this merged change; what guards against doing too much does not guard against undoing.
+    `delivery`: how a merged change reaches the workload.
     """
 
     action: Action
@@ -36,6 +38,7 @@ class Context:
     holds: tuple[Hold, ...] = ()
     rollback: AppliedChange | None = None
     weighing: Weighing | None = None
+    delivery: Delivery = "annotation"
 
     @property
     def chord(self) -> Chord | None:

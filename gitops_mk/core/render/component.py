@@ -18,6 +18,9 @@ from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.plan import PatchTarget, Plan
 
 _MARK = b"# Kept by ModeKeeper GitOps"
+_PLAIN = re.compile(r"[a-z][a-z0-9._-]*\Z")
+# What YAML 1.1 reads as something else than text.
+_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _OURS = "# Kept by ModeKeeper GitOps; changed by pull request only. Why these values: see the .plan.json beside this file.\n"
 
 
@@ -39,6 +42,8 @@ def knobs_yaml(plan: Plan) -> str:
     target = plan.target
     if target.places:
         return _json_patch(plan)
+    if target.config_map is not None:
+        return config_map_yaml(target, plan.knobs)
     lines = [_OURS.rstrip("\n"), f"apiVersion: {target.api_version}", f"kind: {target.kind}", "metadata:"]
     lines.append(f"  name: {target.name}")
     if target.namespace is not None:
@@ -48,6 +53,23 @@ def knobs_yaml(plan: Plan) -> str:
     lines += ["spec:", "  template:", "    metadata:", "      annotations:"]
     lines += [f'        {annotation_key(k)}: "{v}"' for k, v in sorted(plan.knobs.items())]
     return "\n".join(lines) + "\n"
+
+
+def config_map_yaml(target: PatchTarget, knobs: Mapping[str, int]) -> str:
+    """The patch of a ConfigMap: the knobs under their bare names, and nothing else of it."""
+    lines = [_OURS.rstrip("\n"), f"apiVersion: {target.api_version}", f"kind: {target.kind}", "metadata:"]
+    lines.append(f"  name: {_scalar(target.name)}")
+    if target.namespace is not None:
+        lines.append(f"  namespace: {_scalar(target.namespace)}")
+    lines.append("data:")
+    lines += [f'  {_scalar(knob)}: "{value}"' for knob, value in sorted(knobs.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _scalar(text: str) -> str:
+    """Text as every YAML reader reads it back: a ConfigMap may be called `123`, and a passport's knob `on`."""
+    plain = _PLAIN.match(text) and text not in _WORDS
+    return text if plain else json.dumps(text)
 
 
 def _json_patch(plan: Plan) -> str:

@@ -121,6 +121,7 @@ def pr_body(
         "tier": tier,
         "passport": passport,
         "in_place": plan.workload.in_place,
+        "config_map": plan.target.config_map,
         "reach": reach,
         "weighing": plan.weighing,
     }

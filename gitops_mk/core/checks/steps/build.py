@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gitops_mk.core.checks.facts import Facts, planned_places
+from gitops_mk.core.places import knob_path
 from gitops_mk.core.yamldocs import DocumentId, Leaf, Path, changed_leaves
 from gitops_mk.errors import InputError
-from gitops_mk.model.knob import annotation_key
 from gitops_mk.model.verdict import Reason, Verdict
 
 ID = "build"
@@ -29,10 +29,10 @@ def check(facts: Facts) -> Verdict:
     if changes.added or changes.removed:
         what = (*changes.added, *changes.removed)[0]
         return Verdict.block(ID, Reason.UNPLANNED_CHANGE, f"{what} appears or goes, expected no such change")
-    ref = plan.workload
+    ref = plan.carrier
     identity = DocumentId(ref.api_version, ref.kind, ref.namespace, ref.name).whole
     places = planned_places(plan)
-    planned: dict[Path, str] = {(*place, annotation_key(k)): str(v) for place in places for k, v in plan.knobs.items()}
+    planned: dict[Path, str] = {knob_path(place, k): str(v) for place in places for k, v in plan.knobs.items()}
     moved = set()
     for document in changes.changed:
         ours = document.id.whole == identity
@@ -54,9 +54,8 @@ def check(facts: Facts) -> Verdict:
                 )
             moved.add(leaf.path)
     for change in plan.changes:
-        # The last place is a pod template's.
-        path: Path = (*places[-1], annotation_key(change.knob))
-        if change.delta and path not in moved:
+        # The last place is a pod template's, or the ConfigMap's data.
+        if change.delta and knob_path(places[-1], change.knob) not in moved:
             return Verdict.block(
                 ID,
                 Reason.UNPLANNED_CHANGE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gitops_mk.core.checks.facts import Facts, planned_places
 from gitops_mk.core.dryrun import unplanned
-from gitops_mk.model.knob import annotation_key
+from gitops_mk.core.places import knob_path
 from gitops_mk.model.verdict import Reason, Verdict
 
 ID = "dry_run"
@@ -29,6 +29,6 @@ def check(facts: Facts) -> Verdict:
         return Verdict.block(ID, Reason.UNPLANNED_CHANGE, f"in what the API server would store, {stray}")
     moved = {one.path for one in compared.differences}
     for change in plan.changes:
-        if change.delta and (*places[-1], annotation_key(change.knob)) not in moved:
+        if change.delta and knob_path(places[-1], change.knob) not in moved:
             return Verdict.block(ID, Reason.UNPLANNED_CHANGE, f"{change.knob} stays as it is in what would be stored")
     return Verdict.allow(ID, f"{len(moved)} leaves change in what would be stored, all planned")

@@ -1,4 +1,4 @@
-"""Step 10, live: the workload is there, runs the values that the plan starts from, and nobody else turns its knobs."""
+"""Step 10, live: the workload, or its ConfigMap, is there with the values that the plan starts from, and nobody else turns them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check(facts: Facts) -> Verdict:
     plan, word = facts.plan, facts.cluster
     if plan is None or word is None or word.error:
         return Verdict.block(ID, Reason.CLUSTER_UNREACHABLE, "not judged: the cluster was not asked")
-    ref = plan.workload
+    ref = plan.carrier
     if word.namespace_exists is False:
         return Verdict.block(ID, Reason.NAMESPACE_MISSING, f"there is no namespace {ref.namespace} in {word.context}")
     if word.live is None:

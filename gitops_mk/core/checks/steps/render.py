@@ -6,6 +6,7 @@ from gitops_mk.core.checks.facts import Facts
 from gitops_mk.core.render.component import render
 from gitops_mk.errors import InputError
 from gitops_mk.model.verdict import Reason, Verdict
+from gitops_mk.model.workload import KnobMap
 
 ID = "render"
 
@@ -15,11 +16,17 @@ def check(facts: Facts) -> Verdict:
     plan = facts.plan
     if plan is None:
         return Verdict.block(ID, Reason.RENDER_MISMATCH, "not judged: there is no plan")
-    # Whether the patch hits is step 6's to see, in what kustomize built. Where it may reach into lists and maps of roles, the
-    # places must also be those that a build of the base names.
-    if not plan.workload.templated and facts.target is None:
+    config_map = facts.carrier.name if isinstance(facts.carrier, KnobMap) else None
+    if plan.target.config_map != config_map:
+        return Verdict.block(
+            ID, Reason.RENDER_MISMATCH, f"the patch is for {plan.carrier}, the base has the knobs in {facts.carrier}"
+        )
+    # Whether the patch hits is step 6's to see, in what kustomize built. Where it may reach into lists and maps of roles, or
+    # must hit a name that is not made of contents, the target must also be the one that a build of the base names.
+    named = plan.target.config_map is not None or not plan.workload.templated
+    if named and facts.target is None:
         return Verdict.block(ID, Reason.RENDER_MISMATCH, f"the patch's target can't be told: {facts.target_error}")
-    if not plan.workload.templated and plan.target != facts.target:
+    if named and plan.target != facts.target:
         return Verdict.block(
             ID, Reason.RENDER_MISMATCH, f"the patch is for {plan.target}, the base has {facts.target} there"
         )

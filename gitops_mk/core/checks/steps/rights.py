@@ -15,9 +15,10 @@ def check(facts: Facts) -> Verdict:
     word = facts.cluster
     if word is None or word.error:
         return Verdict.block(ID, Reason.CLUSTER_UNREACHABLE, "not judged: the cluster was not asked")
+    what = "the workload" if facts.plan is None or facts.plan.target.config_map is None else str(facts.plan.carrier)
     for verb, allowed in (("get", word.can_get), ("patch", word.can_patch)):
         if allowed is not True:
             return Verdict.block(
-                ID, Reason.RBAC_DENIED, f"this identity may not {verb} the workload; {REMEDIES[Refusal.RBAC]}"
+                ID, Reason.RBAC_DENIED, f"this identity may not {verb} {what}; {REMEDIES[Refusal.RBAC]}"
             )
     return Verdict.allow(ID, "get, and patch for dry-runs")

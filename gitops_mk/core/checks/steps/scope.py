@@ -38,6 +38,8 @@ def check(facts: Facts) -> Verdict:
         refused = refused_place(facts.policy.settings, workload, facts.base_files, facts.base_build)
         if refused:
             return Verdict.block(ID, Reason.SCOPE_VIOLATION, refused)
+        if isinstance(facts.carrier_or_error, str):
+            return Verdict.block(ID, Reason.SCOPE_VIOLATION, facts.carrier_or_error)
         kustomization = overlay_kustomization(frozenset(facts.base_files), workload.overlay)
     except InputError as exc:
         return Verdict.block(ID, Reason.SCOPE_VIOLATION, exc.message)

@@ -9,9 +9,12 @@ RULE = "delivery"
 
 
 def judge(context: Context) -> Verdict:
-    """Block applying to kinds whose pod template can't change in a live object: a merge means the next run, a person's call."""
+    """Block applying to kinds whose pod template can't change in a live object: a merge means the next run, a person's call.
+
+    A mounted ConfigMap changes whatever the kind.
+    """
     ref = context.action.workload
-    if ref.in_place or not context.action.changes:
+    if ref.in_place or context.delivery == "configmap" or not context.action.changes:
         return Verdict.allow(RULE)
     return Verdict.block(
         RULE,

@@ -1,4 +1,4 @@
-"""The passport allows the knobs, and the chord is one that touches them."""
+"""The passport allows the knobs, that way of delivery included, and the chord is one that touches them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ RULE = "knob_allowed"
 
 
 def judge(context: Context) -> Verdict:
-    """Block knobs outside the passport's list, and outside the chord's own."""
+    """Block knobs outside the passport's list, outside the chord's own, and those that a ConfigMap can't bring to a running job.
+
+    Annotations restart the job, so that every knob may go that way.
+    """
     if context.rollback:
         return Verdict.allow(RULE)
     for change in context.action.changes:
@@ -19,4 +22,12 @@ def judge(context: Context) -> Verdict:
             )
         if context.chord is not None and change.knob not in context.chord.knobs_touched:
             return Verdict.block(RULE, Reason.KNOB_NOT_ALLOWED, f"{context.chord.id} does not touch {change.knob}")
+        if context.delivery == "configmap" and change.knob not in context.passport.actuators.hot:
+            cold = "is cold" if change.knob in context.passport.actuators.cold else "is not among the hot ones"
+            return Verdict.block(
+                RULE,
+                Reason.KNOB_NOT_ALLOWED,
+                f"{change.knob} {cold} in passport {context.passport.id}: a ConfigMap restarts nothing, and a running job takes "
+                "up hot knobs only",
+            )
     return Verdict.allow(RULE)
