@@ -39,7 +39,7 @@ def workloads(
         with output.progress("asking the cluster"):
             inventory = take_inventory(cluster, home)
             files = place.forge.repo.files(place.forge.base_tip())
-            inventory = confirmed(inventory, files, home.settings, tools.builder)
+            inventory = confirmed(inventory, files, home.settings, tools.builder, cluster)
     rows = [_told(found) for found in inventory.found]
     if as_json:
         output.print_json({"context": cluster.context, "workloads": rows, "notes": list(inventory.notes)})
@@ -74,5 +74,9 @@ def _told(found: Found) -> dict[str, Any]:
         "state": "ready" if found.not_now is None else "left alone",
         "reason": found.not_now.reason if found.not_now else None,
         "message": found.not_now.message if found.not_now else "",
-        "delivery": "in place" if found.ref.in_place else "propose_only",
+        "delivery": "configmap"
+        if found.delivery == "configmap"
+        else "in place"
+        if found.ref.in_place
+        else "propose_only",
     }

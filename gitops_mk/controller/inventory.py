@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from gitops_mk.core.config_map import carrier_of
 from gitops_mk.core.enrolment import LABEL_ENABLED, is_enrolled, refused_place
 from gitops_mk.core.inventory import SELECTOR, Found, Home, find, missing, namespaces_of, trim
 from gitops_mk.core.live import NotNow
@@ -13,7 +14,7 @@ from gitops_mk.errors import ClusterError, MkError
 from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.settings import RepoSettings
 from gitops_mk.model.verdict import Reason
-from gitops_mk.model.workload import API_VERSIONS
+from gitops_mk.model.workload import API_VERSIONS, KnobMap
 from gitops_mk.ports import Cluster, ManifestBuilder
 
 # What Argo CD and Flux say, in the order of the fields of `SyncObjects`.
@@ -82,17 +83,46 @@ def unenrolled(
     return NotNow(Reason.NOT_ENABLED, f"{said}; one on the live object alone enrols nothing")
 
 
+def with_carrier(
+    found: Found,
+    files: Mapping[str, bytes],
+    settings: RepoSettings,
+    builder: ManifestBuilder,
+    cluster: Cluster | None,
+) -> Found:
+    """The workload with the ConfigMap that carries its knobs, as the cluster has it; unchanged where annotations do.
+
+    `files` and `settings` are those of the base branch. Raises ManifestError, InputError and ClusterError.
+    """
+    if found.delivery == "annotation" or found.not_now is not None or found.settings is None:
+        return found
+    carrier = carrier_of(settings, found.settings, builder.build(files, found.settings.overlay))
+    if not isinstance(carrier, KnobMap):
+        # The annotation stands on the live object alone.
+        return replace(found, delivery="annotation")
+    live = cluster.get(carrier.kind, carrier.name, namespace=carrier.namespace) if cluster is not None else None
+    return found.carried_by(carrier, live, settings.cluster.field_managers)
+
+
 def confirmed(
-    inventory: Inventory, files: Mapping[str, bytes], settings: RepoSettings, builder: ManifestBuilder
+    inventory: Inventory,
+    files: Mapping[str, bytes],
+    settings: RepoSettings,
+    builder: ManifestBuilder,
+    cluster: Cluster | None = None,
 ) -> Inventory:
     """The inventory held against the base branch: what Git does not enrol, or can't be built, is not ready."""
 
     def judged(found: Found) -> Found:
         try:
             not_now = unenrolled(found, files, settings, builder)
+            if not_now is None:
+                return with_carrier(found, files, settings, builder, cluster)
+        except ClusterError as exc:
+            not_now = NotNow(Reason.CLUSTER_UNREACHABLE, exc.message)
         except MkError as exc:
             not_now = NotNow(Reason.BUILD_FAILED, exc.message)
-        return found if not_now is None else replace(found, not_now=not_now)
+        return replace(found, not_now=not_now)
 
     return replace(inventory, found=tuple(map(judged, inventory.found)))
 

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gitops_mk.controller.door import Door
 from gitops_mk.controller.followup import tell_outcome
-from gitops_mk.controller.inventory import unenrolled
+from gitops_mk.controller.inventory import unenrolled, with_carrier
 from gitops_mk.controller.loop import Begun, LoopResult, Target, begin, finish
 from gitops_mk.controller.state import check_base_branch, policy_of
 from gitops_mk.controller.streak import Streak
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.checks.facts import built_knobs
+from gitops_mk.core.config_map import carrier_of
 from gitops_mk.core.inventory import Found
 from gitops_mk.core.ledger import since_rollout
 from gitops_mk.core.planner import Options
@@ -28,6 +29,9 @@ from gitops_mk.model.times import format_time, parse_time
 from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import Announcer, ArtifactStore, Forge, Journal, Meter, TelemetrySource
 
+# Until every kubelet has brought a changed ConfigMap to its pods: a sync period of a minute, and its cache (Kubernetes docs,
+# "Mounted ConfigMaps are updated automatically").
+PROJECTED = timedelta(seconds=90)
 LEFT_ALONE = "left alone"
 WAITING = "waiting"
 
@@ -118,17 +122,21 @@ def decide(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> Resu
         reason = found.not_now.reason if found.not_now else Reason.NOT_ENABLED
         message = found.not_now.message if found.not_now else "no configuration of this repository is about it"
         return Result(LEFT_ALONE, reason, message)
-    alone = unenrolled(found, snapshot.files, snapshot.policy.settings, desk.tools.builder)
+    settings, tools = found.settings, desk.tools
+    alone = unenrolled(found, snapshot.files, snapshot.policy.settings, tools.builder)
     if alone is not None:
         return Result(LEFT_ALONE, alone.reason, alone.message)
-    drifted = _drift(found, found.settings, snapshot, desk)
+    found = with_carrier(found, snapshot.files, snapshot.policy.settings, tools.builder, tools.cluster)
+    if found.not_now is not None:
+        return Result(LEFT_ALONE, found.not_now.reason, found.not_now.message)
+    drifted = _drift(found, settings, snapshot, desk)
     waiting = _settle_rollout(found, snapshot, desk, drifted)
     if waiting is not None:
         return waiting
     if drifted is not None:
         return Result(LEFT_ALONE, Reason.OUT_OF_SYNC, drifted)
     target = Target(
-        workload=found.settings,
+        workload=settings,
         policy=snapshot.policy,
         files=snapshot.files,
         base=snapshot.base,
@@ -221,7 +229,9 @@ def _synced(found: Found, change: AppliedChange, snapshot: Snapshot, forge: Forg
 
 def _drift(found: Found, settings: WorkloadSettings, snapshot: Snapshot, desk: Desk) -> str | None:
     """Live values that are not Git's: somebody turned a knob by hand, or a sync is still to come."""
-    built = built_knobs(desk.tools.builder.build(snapshot.files, settings.overlay), found.ref)
+    build = desk.tools.builder.build(snapshot.files, settings.overlay)
+    # Values in a ConfigMap run as soon as it holds them: no pod restarts, and none is waited for.
+    built = built_knobs(build, carrier_of(snapshot.policy.settings, settings, build))
     differing = sorted(knob for knob, value in built.items() if found.knobs.get(knob) != value)
     if not differing:
         return None
@@ -234,7 +244,8 @@ def _running_since(found: Found, snapshot: Snapshot) -> datetime | None:
     change = snapshot.applied.get(found.ref.key)
     if change is None:
         return None
-    return parse_time(since_rollout([change], snapshot.prs)[0].at)
+    since = parse_time(since_rollout([change], snapshot.prs)[0].at)
+    return since + PROJECTED if found.delivery == "configmap" else since
 
 
 def _told(found: Found, result: LoopResult, desk: Desk) -> Result:

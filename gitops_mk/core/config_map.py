@@ -47,7 +47,9 @@ def may_deliver(settings: RepoSettings, workload: WorkloadSettings, annotation: 
 def _mounted(doc: yamldocs.Leaves, build: str) -> str:
     """The one mounted ConfigMap that holds a built-in knob."""
     ref = doc.id.whole
-    names = sorted({use.config_map for use in uses(doc, build) if use.how is None})
+    found_uses = uses(doc, build)
+    # Where none is mounted whole, what is used in another way is told apart by the refusal.
+    names = sorted({use.config_map for use in found_uses if use.how is None} or {use.config_map for use in found_uses})
     carrying = []
     for name in names:
         found = yamldocs.find_document(build, KnobMap.api_version, KnobMap.kind, ref.namespace, name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from gitops_mk.core.config_map import CONFIG_MAP, may_deliver
 from gitops_mk.core.enrolment import LABEL_ENABLED, admitted
 from gitops_mk.core.live import NotNow, at_rest, foreign_owner, live_knobs
 from gitops_mk.core.objects import items, part, text
@@ -16,7 +17,7 @@ from gitops_mk.model.cluster import LiveObject
 from gitops_mk.model.knob import ANNOTATION_PREFIX
 from gitops_mk.model.settings import RepoSettings, WorkloadSettings
 from gitops_mk.model.verdict import Reason
-from gitops_mk.model.workload import TEMPLATED_KINDS, WorkloadRef
+from gitops_mk.model.workload import TEMPLATED_KINDS, Delivery, KnobMap, WorkloadRef
 
 SELECTOR: Final = f"{LABEL_ENABLED}=true"
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -26,7 +27,8 @@ _TEMPLATE_PATH: Final = ("f:spec", "f:template", "f:metadata", "f:annotations")
 @dataclass(frozen=True)
 class Found:
     """A workload as the cluster has it. `settings` is None where it is none of this repository's; `not_now` says why it is
-    left alone for the moment.
+    left alone for the moment. `config_map`: the live ConfigMap that carries its knobs, where it is delivered by one and was
+    asked for.
     """
 
     ref: WorkloadRef
@@ -34,11 +36,23 @@ class Found:
     source: Source | NoSource
     settings: WorkloadSettings | None
     not_now: NotNow | None
+    delivery: Delivery = "annotation"
+    config_map: LiveObject | None = None
 
     @property
     def knobs(self) -> dict[str, int]:
-        """The knobs it runs with."""
-        return live_knobs(self.live) if self.live is not None else {}
+        """The knobs it runs with; none of a ConfigMap that was not asked for."""
+        carrier = self.live if self.delivery == "annotation" else self.config_map
+        return live_knobs(carrier) if carrier is not None else {}
+
+    def carried_by(self, carrier: KnobMap, config_map: LiveObject | None, managers: Iterable[str] = ()) -> Found:
+        """The same with its ConfigMap as the cluster has it, and why it is left alone where that is none to plan for."""
+        found = replace(self, config_map=config_map)
+        if config_map is None:
+            return replace(found, not_now=NotNow(Reason.DEPLOYMENT_MISSING, f"{carrier} is not in the cluster"))
+        if not found.knobs:
+            return replace(found, not_now=NotNow(Reason.UNKNOWN_KNOB, f"{carrier} holds no knob by its bare name"))
+        return replace(found, not_now=foreign_owner(config_map, found.knobs, managers))
 
 
 @dataclass(frozen=True)
@@ -71,15 +85,17 @@ def find(live: LiveObject, known: SyncObjects, home: Home) -> Found | None:
         return Found(
             ref, live, source, None, NotNow(Reason.NO_SOURCE, f"{overlay!r} is no folder that can be written to")
         )
+    tracked = source if isinstance(source, Source) else None
+    if may_deliver(home.settings, settings, part(live, "metadata", "annotations").get(CONFIG_MAP)):
+        # Which ConfigMap, and what it holds, is asked where the base branch is built: it is in no list of workloads.
+        return Found(ref, live, source, settings, at_rest(live, tracked), delivery="configmap")
     knobs = live_knobs(live)
     if not knobs:
         not_now: NotNow | None = NotNow(
             Reason.UNKNOWN_KNOB, f"its pod template carries no annotation {ANNOTATION_PREFIX}…"
         )
     else:
-        not_now = foreign_owner(live, knobs, home.settings.cluster.field_managers) or at_rest(
-            live, source if isinstance(source, Source) else None
-        )
+        not_now = foreign_owner(live, knobs, home.settings.cluster.field_managers) or at_rest(live, tracked)
     return Found(ref, live, source, settings, not_now)
 
 

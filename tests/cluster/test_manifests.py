@@ -24,7 +24,13 @@ import pytest
 from gitops_mk.adapters.cluster.client import HttpCluster
 from gitops_mk.adapters.cluster.credentials import connect
 from gitops_mk.adapters.cluster.lease import Lease
+from gitops_mk.controller.consult import ask
+from gitops_mk.core.dryrun import compare, unplanned
+from gitops_mk.core.live import live_knobs
+from gitops_mk.core.places import DATA
+from gitops_mk.core.refusals import GITOPS_MANAGERS
 from gitops_mk.errors import ClusterError
+from gitops_mk.model.workload import KnobMap
 from tests.cluster.audit import EVERY, MUTATING, position, requests
 from tests.cluster.control_plane import Cluster
 from tests.cluster.flux import KUSTOMIZATION
@@ -341,7 +347,8 @@ def test_the_golden_table_is_what_the_server_grants(plain: Install, full: Instal
 
 FORBIDDEN = [
     ("get", "secrets", ""), ("list", "secrets", ""), ("watch", "secrets", ""), ("create", "secrets", ""),
-    ("list", "configmaps", ""), ("get", "configmaps", ""), ("update", "configmaps", ""),
+    ("list", "configmaps", ""), ("get", "configmaps", ""), ("update", "configmaps", ""), ("patch", "configmaps", ""),
+    ("create", "configmaps", ""), ("delete", "configmaps", ""),
     ("create", "pods", ""), ("delete", "pods", ""), ("patch", "pods", ""), ("create", "pods", "exec"),
     ("get", "pods", "exec"), ("create", "pods", "attach"), ("create", "pods", "portforward"), ("create", "pods", "eviction"),
     ("patch", "pods", "ephemeralcontainers"), ("update", "deployments.apps", ""), ("delete", "deployments.apps", ""),
@@ -357,10 +364,14 @@ FORBIDDEN = [
 
 
 def test_what_neither_account_may_anywhere(plain: Install, full: Install, namespace: str) -> None:
+    # In its team's namespace one ConfigMap may carry the knobs: it is read by name, and tried out with the component.
+    in_team = {plain.team: {("get", "configmaps")}, full.team: {("get", "configmaps"), ("patch", "configmaps")}}
     for install in (plain, full):
         for account in ACCOUNTS:
             for where in (install.team, install.home, namespace, ""):
                 for verb, resource, subresource in FORBIDDEN:
+                    if (verb, resource) in in_team.get(where, ()):
+                        continue
                     assert not install.may(account, verb, resource, namespace=where, subresource=subresource), (
                         f"{account} may {verb} {resource}/{subresource} in {where or 'the cluster'}"
                     )
@@ -445,6 +456,40 @@ def test_a_patch_is_refused_and_its_dry_run_is_not(full: Install, web: Json, acc
     after = full.kube.get("Deployment", name, full.team)
     assert after["spec"] == web["spec"]
     assert after["metadata"]["generation"] == web["metadata"]["generation"]
+
+
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_a_config_map_of_knobs_can_be_tried_and_not_changed(full: Install, plain: Install, account: str) -> None:
+    """What carries a workload's knobs without a restart: a dry-run shows the new value, and nothing is stored."""
+    name = f"knobs-{uuid.uuid4().hex[:6]}"
+
+    def knobs(value: str) -> Json:
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name},
+            "data": {"grad_accum_steps": value},
+        }
+
+    for install in (full, plain):
+        install.kube.apply([knobs("2")], install.team, manager="kustomize-controller")
+    client, document = full.api(account), json.dumps(knobs("4")).encode()
+    carrier = KnobMap(namespace=full.team, name=name)
+    word = ask(client, carrier, json.dumps(knobs("2")).encode(), document)
+    assert (word.error, word.can_get, word.can_patch) == ("", True, True)
+    assert live_knobs({"kind": "ConfigMap", **(word.live or {})}) == {"grad_accum_steps": 2}
+    compared = compare(word.base, word.head, managers=GITOPS_MANAGERS)
+    assert [str(one) for one in compared.differences] == ['data.grad_accum_steps goes from "2" to "4"']
+    assert unplanned(compared.differences, (DATA,), {"grad_accum_steps": 4}) is None
+    mine = full.client(account)
+    with pytest.raises(KubeError, match=r"send it with dryRun=All") as caught:
+        mine.patch("ConfigMap", name, {"data": {"grad_accum_steps": "4"}}, full.team)
+    assert (caught.value.status, caught.value.reason) == (403, "Forbidden")
+    assert full.kube.get("ConfigMap", name, full.team)["data"] == {"grad_accum_steps": "2"}
+
+    # Without the component it can be read, and nothing can be tried.
+    word = ask(plain.api(account), KnobMap(namespace=plain.team, name=name), document, document)
+    assert (word.can_get, word.can_patch, word.base, word.head) == (True, False, None, None)
 
 
 @pytest.mark.parametrize("account", ACCOUNTS)

@@ -129,11 +129,17 @@ def test_the_dry_run_right_comes_with_its_policy_and_never_alone() -> None:
 def test_the_policy_covers_every_right_it_comes_with(tmp_path: Path) -> None:
     built = parse(build_overlay(tmp_path, ["base"], components=["verify-dry-run"]))
     policy, binding = one(built, "ValidatingAdmissionPolicy"), one(built, "ValidatingAdmissionPolicyBinding")
-    (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
+    groups, core = policy["spec"]["matchConstraints"]["resourceRules"]
     role = one(built, "ClusterRole", "modekeeper-dry-run")
-    assert set(rule["apiGroups"]) == {group for given in role["rules"] for group in given["apiGroups"]}
-    assert (rule["apiVersions"], rule["resources"]) == (["*"], ["*/*"])
-    assert set(rule["operations"]) == {"CREATE", "UPDATE", "DELETE"}
+    rights = [(group, set(given["resources"])) for given in role["rules"] for group in given["apiGroups"]]
+    assert set(groups["apiGroups"]) == {group for group, _ in rights if group}
+    assert groups["resources"] == ["*/*"]
+    # The core group has what they really write, too: Events.
+    assert [resources for group, resources in rights if not group] == [{"configmaps"}]
+    assert (core["apiGroups"], core["resources"]) == ([""], ["configmaps"])
+    for rule in (groups, core):
+        assert rule["apiVersions"] == ["*"]
+        assert set(rule["operations"]) == {"CREATE", "UPDATE", "DELETE"}
     assert policy["spec"]["failurePolicy"] == "Fail"
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
 

@@ -111,8 +111,9 @@ OWN_NAMESPACE = {"create leases.coordination.k8s.io", "get,update leases.coordin
 KILL_SWITCH = {"get configmaps modekeeper-kill-switch"}
 CONTROLLER = {
     *(f"{_READ} {kind}" for kind in (*_KINDS, "replicasets.apps", "pods")),
+    "get configmaps",
     "get pods/log",
     "create,patch events",
 }
-VERIFY = {f"get {kind}" for kind in _KINDS}
-DRY_RUN = {f"create,patch {kind}" for kind in _KINDS}
+VERIFY = {*(f"get {kind}" for kind in _KINDS), "get configmaps"}
+DRY_RUN = {*(f"create,patch {kind}" for kind in _KINDS), "patch configmaps"}

@@ -30,7 +30,7 @@ from gitops_mk.model.license import LicenseStatus
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.signal import SignalName
 from gitops_mk.model.times import format_time
-from gitops_mk.ports import Forge, KillSwitch
+from gitops_mk.ports import Cluster, Forge, KillSwitch
 from tests.support.make import ALICE, IDENTITY, StandingClock, observation
 
 LICENSED = LicenseStatus(ok=True, org="tests", kid="test-key", entitlements=("apply",), expires_at=4_000_000_000)
@@ -65,6 +65,7 @@ class World:
     remote: str = ""
     license: LicenseStatus = LICENSED
     opened: list[LocalForge] = field(default_factory=list)
+    cluster: Cluster | None = None
 
     @property
     def server(self) -> GitRepo:
@@ -74,7 +75,7 @@ class World:
     @property
     def tools(self) -> Tools:
         policy, words = _texts()
-        return Tools(self.clock, builder(), policy, words, "0.0.0", dict)
+        return Tools(self.clock, builder(), policy, words, "0.0.0", dict, cluster=self.cluster)
 
     def forge(self, identity: Person = IDENTITY) -> LocalForge:
         """A forge with a private clone of its own, as another process has it."""

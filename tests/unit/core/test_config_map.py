@@ -18,6 +18,7 @@ from gitops_mk.core.checks.steps import build as build_step
 from gitops_mk.core.checks.steps import dry_run, live, render, rights, scope
 from gitops_mk.core.config_map import CONFIG_MAP, absent, carrier_of, may_deliver
 from gitops_mk.core.envelope.registry import decide, judge
+from gitops_mk.core.inventory import Home, find
 from gitops_mk.core.live import foreign_owner, live_knobs
 from gitops_mk.core.mounts import nested, uses
 from gitops_mk.core.places import DATA
@@ -26,6 +27,7 @@ from gitops_mk.core.policy import load_policy
 from gitops_mk.core.render.component import config_map_yaml
 from gitops_mk.core.render.component import render as render_plan
 from gitops_mk.core.render.describe import commit_message
+from gitops_mk.core.source import SyncObjects
 from gitops_mk.core.target import find_target, overridden
 from gitops_mk.core.yamldocs import documents, parse_document
 from gitops_mk.errors import InputError
@@ -38,7 +40,7 @@ from gitops_mk.model.settings import CONFIG_PATH, Discovery, RepoSettings, Workl
 from gitops_mk.model.signal import SignalName
 from gitops_mk.model.verdict import Reason
 from gitops_mk.model.workload import KnobMap, WorkloadKind, WorkloadRef
-from tests.support import make
+from tests.support import make, objects
 
 CARRIER = KnobMap(namespace="ml", name="knobs")
 LISTED = WorkloadSettings(namespace="ml", name="trainer", overlay="o", delivery="configmap", config_map="knobs")
@@ -111,6 +113,9 @@ class TestCarrier:
         unnamed = LISTED.model_copy(update={"config_map": None})
         other = config_map("other", {"a": "1"})
         spec = pod("knobs", "other", "elsewhere")
+        by_path = built(config_map(), workload(pod("knobs", mount={"subPath": "a"})))
+        with pytest.raises(InputError, match="by subPath"):
+            carrier_of(SETTINGS, unnamed, by_path)
         assert may_deliver(SETTINGS, unnamed, None)
         assert carrier_of(SETTINGS, unnamed, built(config_map(), other, workload(spec))) == CARRIER
         named = built(config_map(), config_map("two"), workload(pod("knobs", "two"), annotations={CONFIG_MAP: "two"}))
@@ -354,6 +359,34 @@ class TestValues:
         assert LISTED.plain() | {"delivery": "configmap", "config_map": "knobs"} == LISTED.plain()
         assert PatchTarget.parse(TARGET.plain(), what="target") == TARGET
         assert TARGET.delivery == "configmap"
+
+
+class TestInventory:
+    def test_its_knobs_are_those_of_the_config_map_that_was_asked_for(self) -> None:
+        home = Home(urls=(), branch="main", settings=SETTINGS)
+        found = find(objects.deployment({"concurrency": 3}), SyncObjects(), home)
+        assert found is not None
+        assert (found.delivery, found.not_now, found.knobs) == ("configmap", None, {})
+        live = {"kind": "ConfigMap", "data": {"concurrency": "8"}}
+        carried = found.carried_by(CARRIER, live)
+        assert (carried.not_now, carried.knobs) == (None, {"concurrency": 8})
+        managed = {"manager": "tuner", "fieldsV1": {"f:data": {"f:concurrency": {}}}}
+        owned = {**live, "metadata": {"managedFields": [managed]}}
+        for one, reason in (
+            (found.carried_by(CARRIER, None), Reason.DEPLOYMENT_MISSING),
+            (found.carried_by(CARRIER, {"kind": "ConfigMap"}), Reason.UNKNOWN_KNOB),
+            (found.carried_by(CARRIER, owned), Reason.FOREIGN_OWNER),
+        ):
+            assert one.not_now is not None
+            assert one.not_now.reason is reason
+        assert found.carried_by(CARRIER, owned, ("tuner",)).not_now is None
+
+    def test_one_that_does_not_rest_waits(self) -> None:
+        home = Home(urls=(), branch="main", settings=SETTINGS)
+        found = find(objects.deployment(status={"updatedReplicas": 0}), SyncObjects(), home)
+        assert found is not None
+        assert found.not_now is not None
+        assert found.not_now.reason is Reason.ROLLOUT_IN_PROGRESS
 
 
 class Builds:
