@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gitops_mk.cli.options import PATH
 
+if TYPE_CHECKING:
+    from gitops_mk.model.workload import Delivery
+
+DELIVERIES = ("annotation", "configmap")
 TOPICS = ("straggler", "drift", "burst", "sales", "safety-gates")
 
 
@@ -17,8 +22,15 @@ TOPICS = ("straggler", "drift", "burst", "sales", "safety-gates")
 @click.option(
     "--pace", type=click.FloatRange(0, 60), help="Seconds to rest on each step. Default: 8 for sales, else 0."
 )
+@click.option(
+    "--delivery",
+    type=click.Choice(DELIVERIES),
+    default="annotation",
+    show_default=True,
+    help="How the knobs reach the trainer: by its pod's annotations, or by a mounted ConfigMap.",
+)
 @click.option("--keep", is_flag=True, help="Go on in the folder as it is, instead of starting afresh.")
-def demo(topic: str, out: Path | None, pace: float | None, keep: bool) -> None:
+def demo(topic: str, out: Path | None, pace: float | None, delivery: Delivery, keep: bool) -> None:
     """The whole loop on this machine: a real trainer, a GitOps repository, a pull request, the gate, the merge.
 
     \b
@@ -31,4 +43,5 @@ def demo(topic: str, out: Path | None, pace: float | None, keep: bool) -> None:
     from gitops_mk.demo.run import run_demo
 
     folder = out if out is not None else Path("report") / f"_demo_{topic.replace('-', '_')}"
-    run_demo(topic, folder, pace=pace if pace is not None else 8.0 if topic == "sales" else 0.0, keep=keep)
+    rest = pace if pace is not None else 8.0 if topic == "sales" else 0.0
+    run_demo(topic, folder, pace=rest, keep=keep, delivery=delivery)

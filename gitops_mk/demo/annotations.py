@@ -113,6 +113,10 @@ class KnobFile:
         self.knobs = knobs
         return changed
 
+    def told(self) -> dict[str, list[str]]:
+        """The values as they stand on the pod, for the log: `kubectl logs | grep modekeeper/knob.` shows what a rollout brought."""
+        return {"annotations": [f"{KNOB_PREFIX}{knob}={value}" for knob, value in sorted(self.knobs.items())]}
+
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
             found = self._path.stat()

@@ -13,13 +13,17 @@ from gitops_mk.demo.gates import show_gates
 from gitops_mk.demo.narrator import Narrator
 from gitops_mk.demo.story import tell
 from gitops_mk.errors import InputError
+from gitops_mk.model.workload import Delivery
 from gitops_mk.wiring import make_tools
 
 MARKER = ".modekeeper-demo"
 
 
-def run_demo(topic: str, out: Path, *, pace: float, keep: bool) -> None:
-    """Run one topic. Raises InputError for a folder that holds something else, MkError when the demo fails."""
+def run_demo(topic: str, out: Path, *, pace: float, keep: bool, delivery: Delivery = "annotation") -> None:
+    """Run one topic; `delivery`: how the knobs reach the trainer.
+
+    Raises InputError for a folder that holds something else, MkError when the demo fails.
+    """
     began = time.monotonic()
     _prepare(out, keep=keep)
     narrator = Narrator(pace=pace)
@@ -27,15 +31,15 @@ def run_demo(topic: str, out: Path, *, pace: float, keep: bool) -> None:
     if topic == "safety-gates":
         show_gates(out, tools, narrator)
     elif topic == "sales":
-        _sales(out, tools, narrator)
+        _sales(out, tools, narrator, delivery)
     else:
-        tell(topic, out, tools, narrator)
+        tell(topic, out, tools, narrator, delivery=delivery)
     _look_next(topic, out, narrator, time.monotonic() - began)
 
 
-def _sales(out: Path, tools: Tools, narrator: Narrator) -> None:
+def _sales(out: Path, tools: Tools, narrator: Narrator, delivery: Delivery) -> None:
     narrator.think("Every step a training job waits is paid for. This is one that waits, and how it stops waiting.")
-    measured = tell("straggler", out / "straggler", tools, narrator)
+    measured = tell("straggler", out / "straggler", tools, narrator, delivery=delivery)
     saved = 1 - measured.after.median_step_ms / measured.before.median_step_ms
     narrator.think(f"{100 * saved:.0f} % less time a step, by one pull request that a person could read in a minute.")
     narrator.think("Now what it does not do: each of these tries to merge without the right to.")

@@ -34,13 +34,22 @@ class Summary(NamedTuple):
 class Trainer:
     """The trainer as a process; a context manager that starts and stops it.
 
-    `annotations` is the file its knobs come from, `log` the file it writes to, `fault` one of `none`, `straggler`,
-    `drift` and `burst`.
+    `annotations` is the file its knobs come from, `knobs_dir` the folder of a mounted ConfigMap instead, `log` the file it
+    writes to, `fault` one of `none`, `straggler`, `drift` and `burst`.
     """
 
-    def __init__(self, *, annotations: Path, log: Path, fault: str = "none", seed: int = 7) -> None:
+    def __init__(
+        self,
+        *,
+        annotations: Path | None = None,
+        knobs_dir: Path | None = None,
+        log: Path,
+        fault: str = "none",
+        seed: int = 7,
+    ) -> None:
         self._log = log
-        self._argv = [sys.executable, "-m", "gitops_mk.demo.trainer", "--annotations", str(annotations)]
+        option = ["--annotations", str(annotations)] if knobs_dir is None else ["--knobs-dir", str(knobs_dir)]
+        self._argv = [sys.executable, "-m", "gitops_mk.demo.trainer", *option]
         self._argv += ["--log", str(log), "--fault", fault, "--seed", str(seed), "--parent", str(os.getpid())]
         self._process: subprocess.Popen[bytes] | None = None
         self._follower = _Follower(log)

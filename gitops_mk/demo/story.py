@@ -23,11 +23,12 @@ from gitops_mk.core.planner import Options
 from gitops_mk.demo.embedded import make_embedded
 from gitops_mk.demo.narrator import Narrator
 from gitops_mk.demo.runner import Summary, Trainer, summarise
-from gitops_mk.demo.sync import sync
+from gitops_mk.demo.sync import sync, sync_config_map
 from gitops_mk.errors import IntegrityError
 from gitops_mk.model.change import Person, PullRequest, Review
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.times import format_time
+from gitops_mk.model.workload import Delivery
 from gitops_mk.wiring import open_workplace
 
 REVIEWER = Person(name="Demo Reviewer", email="reviewer@gitops.invalid")
@@ -56,23 +57,49 @@ class Measured:
     outcome: Outcome
 
 
-def tell(fault: str, out: Path, tools: Tools, narrator: Narrator) -> Measured:
+@dataclass(frozen=True)
+class Mounted:
+    """What the trainer finds its knobs in: the file of its pod's annotations, or the folder that a ConfigMap is mounted as."""
+
+    delivery: Delivery
+    path: Path
+
+    def sync(self, place: Workplace, tools: Tools) -> str:
+        """What Argo CD and the kubelet would do with the base branch; gives its revision."""
+        target = target_of(place, tools, lambda policy: policy.settings.workloads[0])
+        if self.delivery == "configmap":
+            return sync_config_map(place.forge, target.policy.settings, target.workload, self.path, tools)
+        return sync(place.forge, target.workload, self.path, tools)
+
+    def trainer(self, log: Path, fault: str) -> Trainer:
+        """The trainer, to be started."""
+        if self.delivery == "configmap":
+            return Trainer(knobs_dir=self.path, log=log, fault=fault, seed=7)
+        return Trainer(annotations=self.path, log=log, fault=fault, seed=7)
+
+
+def mounted(out: Path, delivery: Delivery) -> Mounted:
+    """Where it is, below the demo's folder."""
+    if delivery == "configmap":
+        return Mounted(delivery, out / "knobs")
+    (out / "podinfo").mkdir(exist_ok=True)
+    return Mounted(delivery, out / "podinfo" / "annotations")
+
+
+def tell(fault: str, out: Path, tools: Tools, narrator: Narrator, *, delivery: Delivery = "annotation") -> Measured:
     """Tell the story of one fault. Raises MkError when the loop does not come to a merge: a demo must not pretend."""
     store = FolderStore(out)
-    repo = make_embedded(out / "gitops", approvals=1)
-    annotations, log = out / "podinfo" / "annotations", out / "trainer.log"
-    annotations.parent.mkdir(exist_ok=True)
+    repo = make_embedded(out / "gitops", approvals=1, delivery=delivery)
+    knobs, log = mounted(out, delivery), out / "trainer.log"
     with open_workplace(Access(repo=repo), tools, writes=False) as place:
-        workload = target_of(place, tools, lambda policy: policy.settings.workloads[0]).workload
         narrator.step(f"A training job runs, and {FAULTS[fault]}")
-        revision = sync(place.forge, workload, annotations, tools)
-        narrator.say(f"Argo CD's stand-in syncs {revision[:12]}: the pod's annotations carry the knobs")
-        with Trainer(annotations=annotations, log=log, fault=fault, seed=7) as trainer:
+        revision = knobs.sync(place, tools)
+        carries = "a mounted ConfigMap carries" if delivery == "configmap" else "the pod's annotations carry"
+        narrator.say(f"Argo CD's stand-in syncs {revision[:12]}: {carries} the knobs")
+        with knobs.trainer(log, fault) as trainer:
             with narrator.progress("training steps", OBSERVE_STEPS[fault]) as progress:
                 trainer.wait_for_steps(OBSERVE_STEPS[fault], timeout=TIMEOUT_S, progress=progress)
-            return _mend(
-                fault, trainer, place, workload_file=annotations, log=log, store=store, tools=tools, narrator=narrator
-            )
+            return _mend(fault, trainer, place, knobs=knobs, log=log, store=store, tools=tools, narrator=narrator)
 
 
 def _mend(
@@ -80,7 +107,7 @@ def _mend(
     trainer: Trainer,
     place: Workplace,
     *,
-    workload_file: Path,
+    knobs: Mounted,
     log: Path,
     store: FolderStore,
     tools: Tools,
@@ -136,8 +163,7 @@ def _mend(
     narrator.say(f"merged as {applied.merge_sha[:12]}: that, and nothing else, is how a change is applied")
 
     narrator.step("Argo CD's stand-in syncs the merge; the same trainer goes on with the new knobs")
-    workload = target_of(place, tools, lambda policy: policy.settings.workloads[0]).workload
-    sync(place.forge, workload, workload_file, tools)
+    knobs.sync(place, tools)
     turned = trainer.wait_for_change(timeout=TIMEOUT_S)
     until = turned + SETTLE_STEPS + AFTER_STEPS[fault]
     with narrator.progress("training steps since", until - turned) as progress:

@@ -1,7 +1,8 @@
 """The demo's training job: `python -m gitops_mk.demo.trainer --annotations FILE --log FILE --fault straggler --seed 7`.
 
 A small classifier, truly trained, on a machine with one thing wrong with it (see `faults`). Its knobs come from a file in
-the Downward API's format and are taken up at the next step after the file changes. It ends on SIGTERM, on SIGINT, and when
+the Downward API's format, or from the folder that a ConfigMap is mounted as (`--knobs-dir`, or `MODEKEEPER_KNOBS_DIR`), and are
+taken up at the next step after they change, without a restart. It ends on SIGTERM, on SIGINT, and when
 its parent is gone.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED, MkError
 
+KNOBS_DIR = "MODEKEEPER_KNOBS_DIR"
 FAULTS = ("none", "straggler", "drift", "burst")
 
 
@@ -39,13 +41,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m gitops_mk.demo.trainer", description="A small training job to watch and to tune."
     )
-    parser.add_argument("--annotations", required=True, type=Path, metavar="FILE", help='knobs, as key="value" lines')
+    knobs_from = parser.add_mutually_exclusive_group()
+    knobs_from.add_argument("--annotations", type=Path, metavar="FILE", help='knobs, as key="value" lines')
+    knobs_from.add_argument(
+        "--knobs-dir", type=Path, metavar="DIR", help=f"knobs, as a mounted ConfigMap (default: ${KNOBS_DIR})"
+    )
     parser.add_argument("--log", type=Path, metavar="FILE", help="where the log lines go (default: standard output)")
     parser.add_argument("--fault", choices=FAULTS, default="none", help="what is wrong with the machine")
     parser.add_argument("--seed", type=int, default=7, help="of the data, the network and the fault")
     parser.add_argument("--max-steps", type=int, metavar="N", help="end after so many steps (default: go on)")
     parser.add_argument("--parent", type=int, default=os.getppid(), metavar="PID", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    folder = options.knobs_dir
+    if folder is None and options.annotations is None:
+        if not os.environ.get(KNOBS_DIR):
+            parser.error(f"where do the knobs come from? expected --annotations, --knobs-dir or {KNOBS_DIR}")
+        folder = Path(os.environ[KNOBS_DIR])
     life = _Life(options.parent)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, life.stop)
@@ -54,11 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ[name] = "1"
     from gitops_mk.demo.annotations import KnobFile
     from gitops_mk.demo.faults import Fault
+    from gitops_mk.demo.knob_files import KnobFiles
     from gitops_mk.demo.loader import LoaderError
-    from gitops_mk.demo.training import Training
+    from gitops_mk.demo.training import Knobs, Training
 
     try:
-        knobs = KnobFile(options.annotations)
+        knobs: Knobs = KnobFile(options.annotations) if folder is None else KnobFiles(folder)
         if options.log is None:
             Training(knobs, sys.stdout, Fault(options.fault), options.seed, life).run(options.max_steps)
         else:

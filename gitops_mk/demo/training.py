@@ -7,21 +7,33 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
-from gitops_mk.demo.annotations import KnobFile
 from gitops_mk.demo.faults import NODE, NODE_VARIABLE, Device, Fault, Memory
 from gitops_mk.demo.loader import Loader, LoaderError, Machine
 from gitops_mk.demo.network import Accumulator, Momentum, Network
-from gitops_mk.model.knob import annotation_key
 
 _LOADER_KNOBS = ("microbatch_size", "dataloader_num_workers", "dataloader_prefetch_factor")
+
+
+class Knobs(Protocol):
+    """Where the knobs come from. `poll` looks again, and says whether one has a new value; `told` gives them for the log."""
+
+    knobs: dict[str, int]
+
+    def poll(self) -> bool:
+        """Look again."""
+        ...
+
+    def told(self) -> dict[str, list[str]]:
+        """The values as they are delivered."""
+        ...
 
 
 class Training:
     """A run. It goes on until `alive` says no, or `max_steps` are done."""
 
-    def __init__(self, knobs: KnobFile, log: IO[str], fault: Fault, seed: int, alive: Callable[[], bool]) -> None:
+    def __init__(self, knobs: Knobs, log: IO[str], fault: Fault, seed: int, alive: Callable[[], bool]) -> None:
         self._knobs = knobs
         self._log = log
         self._alive = alive
@@ -111,10 +123,8 @@ class Training:
         self._write(record)
 
     def _event(self, name: str, **more: object) -> None:
-        # As they stand on the pod, so that `kubectl logs | grep modekeeper/knob.` shows what a rollout brought.
-        annotations = [f"{annotation_key(knob)}={value}" for knob, value in sorted(self._knobs.knobs.items())]
         common = {"ts": _now(), "event": name, "step": self._step + 1, "knobs": self._knobs.knobs}
-        self._write({**common, "annotations": annotations, **more})
+        self._write({**common, **self._knobs.told(), **more})
 
     def _write(self, record: dict[str, Any]) -> None:
         self._log.write(json.dumps(record, separators=(",", ":")) + "\n")

@@ -64,6 +64,27 @@ def test_the_loop_mends_a_real_trainer(topic: str, chord: str, measure: str, at_
     assert running(out) == []
 
 
+def test_a_config_map_mends_it_without_a_restart(tmp_path: Path) -> None:
+    """The very process that was slow goes on with the merged values: it says so between two of its steps."""
+    out = tmp_path / "demo"
+    done = demo("straggler", out, "--delivery", "configmap")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "a mounted ConfigMap carries the knobs" in done.stdout
+    records = [json.loads(line) for line in (out / "trainer.log").read_text().splitlines()]
+    events = [(record["event"], record.get("changed")) for record in records if "event" in record]
+    assert events == [
+        ("resume", None),
+        ("schedule", {"dataloader_num_workers": [2, 4], "dataloader_prefetch_factor": [2, 4]}),
+    ]
+    changed = next(index for index, record in enumerate(records) if record.get("event") == "schedule")
+    assert "dataloader_num_workers=4" in records[changed]["config_map"]
+    assert records[changed + 1]["knobs"]["dataloader_num_workers"] == 4
+    assert [record["step"] for record in records if "loss" in record] == list(range(1, len(records) - 1))
+    item = json.loads((out / "1-unlicensed/k8s_plan.json").read_text())[0]
+    assert (item["kind"], item["name"]) == ("ConfigMap", "trainer-knobs")
+    assert running(out) == []
+
+
 def test_safety_gates(tmp_path: Path) -> None:
     out = tmp_path / "gates"
     done = demo("safety-gates", out)
