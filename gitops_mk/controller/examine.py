@@ -8,6 +8,7 @@ from gitops_mk.controller.inventory import take_inventory
 from gitops_mk.core.inventory import Home
 from gitops_mk.errors import MkError
 from gitops_mk.model.finding import Finding
+from gitops_mk.model.workload import KnobMap
 from gitops_mk.ports import Cluster
 
 
@@ -42,7 +43,12 @@ def examine_cluster(cluster: Cluster | None, home: Home) -> Iterator[Finding]:
             )
             continue
         try:
-            may = cluster.can_i("patch", found.ref.kind, namespace=found.ref.namespace, name=found.ref.name)
+            kind: str = found.ref.kind
+            name_of: str = found.ref.name
+            if found.delivery == "configmap":
+                # Without a name of its own in the configuration: any of the namespace.
+                kind, name_of = KnobMap.kind, (found.settings.config_map if found.settings else None) or ""
+            may = cluster.can_i("patch", kind, namespace=found.ref.namespace, name=name_of)
         except MkError as exc:
             yield Finding(name, ok=False, detail=exc.message, hint=exc.hint)
             continue

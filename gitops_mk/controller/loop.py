@@ -378,9 +378,9 @@ def apply_payload(applied: Applied, plan: Plan | None, verify_report: str | None
     if plan is not None:
         items.append(
             {
-                "namespace": plan.workload.namespace,
-                "name": plan.workload.name,
-                "kind": plan.workload.kind,
+                "namespace": plan.carrier.namespace,
+                "name": plan.carrier.name,
+                "kind": plan.carrier.kind,
                 "ok": applied.ok,
                 "chord": plan.chord,
                 "changes": [c.plain() for c in plan.changes],

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from gitops_mk._version import __version__
 from gitops_mk.core import yamldocs
 from gitops_mk.core.checks.facts import document_knobs
+from gitops_mk.core.config_map import CONFIG_MAP
 from gitops_mk.core.documents import parse_yaml
 from gitops_mk.core.kustomization import NAMES, closure
 from gitops_mk.errors import InputError, ManifestError
@@ -79,8 +80,8 @@ class Found:
 
 
 def find_workloads(files: Mapping[str, bytes], builder: ManifestBuilder, overlays: Sequence[str] = ()) -> Found:
-    """The workloads with knob annotations, each with the first overlay that builds it, and no two that a configuration
-    can't list together. Raises ManifestError for an overlay that was asked for and does not build.
+    """The workloads with knob annotations, or with one that names a ConfigMap of knobs, each with the first overlay that builds it,
+    and no two that a configuration can't list together. Raises ManifestError for an overlay that was asked for and does not build.
     """
     found = Found()
     also: dict[str, list[str]] = {}
@@ -119,9 +120,12 @@ def _workload(document: yamldocs.Leaves, overlay: str) -> WorkloadSettings | Non
     ident = document.id.whole
     if API_VERSIONS.get(ident.kind) != ident.api_version:
         return None
-    if not document_knobs(document):
+    config_map = document.at("metadata", "annotations", CONFIG_MAP)
+    if config_map is None and not document_knobs(document):
         return None
     fields = {"namespace": ident.namespace, "name": ident.name, "kind": ident.kind, "overlay": overlay}
+    if config_map is not None:
+        fields |= {"delivery": "configmap", "config_map": config_map.text}
     return WorkloadSettings.parse(fields, what="its identity")
 
 
@@ -148,6 +152,8 @@ def config_yaml(
             f"    kind: {workload.kind}",
             f"    overlay: {_scalar(workload.overlay)}",
         ]
+        if workload.config_map is not None:
+            lines += [f"    delivery: {workload.delivery}", f"    config_map: {_scalar(workload.config_map)}"]
     return "\n".join(lines) + "\n"
 
 

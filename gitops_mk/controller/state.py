@@ -13,11 +13,11 @@ from gitops_mk.core.ledger import holds, since_rollout, stable_profile
 from gitops_mk.core.lessons import lessons
 from gitops_mk.core.planner import WorkloadState
 from gitops_mk.core.policy import BuiltIn, Policy, load_policy
-from gitops_mk.core.render.paths import plan_path
+from gitops_mk.core.render.paths import component_dir, plan_path
 from gitops_mk.core.target import find_target
 from gitops_mk.errors import ConfigError, InputError
 from gitops_mk.model.change import AppliedChange, Person, PullRequest
-from gitops_mk.model.plan import Plan
+from gitops_mk.model.plan import PatchTarget, Plan
 from gitops_mk.model.settings import RepoSettings, WorkloadSettings
 from gitops_mk.model.workload import WorkloadRef
 from gitops_mk.ports import Forge, ManifestBuilder
@@ -106,6 +106,8 @@ def workload_state(
     path = plan_path(workload.overlay, ref.slug)
     text = files.get(path)
     record = parse_json(Plan, text, what=path) if text is not None else None
+    if record is not None:
+        _refuse_moved(record, target)
     mine = tuple(change for change in applied if change.workload == ref.key)
     passport = policy.passport(workload)
     said_no = holds(prs, mine, {ref.key: knobs}, identity=identity_of(policy.settings))
@@ -126,6 +128,19 @@ def workload_state(
         lessons=lessons(record, prs, ref.key),
         stable_profile=stable if stable is not None else stable_profile(mine, knobs),
     )
+
+
+def _refuse_moved(record: Plan, target: PatchTarget) -> None:
+    """Raises InputError where the values that stand in the component go another way than the configuration says now.
+
+    A plan that took their place would take them back along: more than it says.
+    """
+    if record.target.delivery != target.delivery:
+        folder, slug = component_dir(record.overlay), record.workload.slug
+        raise InputError(
+            f"{record.workload}: {folder} sets its knobs by {record.target.delivery}, the configuration says {target.delivery}",
+            hint=f"move the values by a commit of your own: into the base, and {slug}.* out of {folder} with its `patches:` entry",
+        )
 
 
 def state_on_base(

@@ -12,7 +12,10 @@ from ruamel.yaml import YAML
 
 from gitops_mk.adapters.git import GitRepo, init_bare
 from gitops_mk.adapters.kustomize import Kustomize
+from gitops_mk.controller.setup import config_yaml, find_workloads
+from gitops_mk.core.documents import parse_yaml
 from gitops_mk.model.change import Person
+from gitops_mk.model.settings import RepoSettings
 from tests.cli.conftest import Mk
 
 ALICE = Person(name="A", email="a@example.com")
@@ -156,3 +159,141 @@ def test_every_kind_takes_a_merge_in_place(kind: str, mk: Mk, licensed: dict[str
     applied = mk("apply", "--pr", "2", "--repo", repo.git_dir, "--out", "applied", "--json")
     assert applied.code == 0, applied.err
     assert built(repo, "main") == before
+
+
+CONFIG = """\
+version: v1
+forge: {forge}
+workloads:
+  - {{namespace: ml, name: a-train, overlay: overlays/run, world_size: 8, passport: {passport}, {delivery}}}
+"""
+
+
+def configured(delivery: str = "delivery: configmap", passport: str = "pilot") -> dict[str, bytes]:
+    text = CONFIG.format(forge="{required_approvals: 0}", delivery=delivery, passport=passport)
+    return {".modekeeper/config.yaml": text.encode()}
+
+
+def run(mk: Mk, repo: GitRepo) -> Any:
+    return mk("closed-loop", "run", "--scenario", "straggler", "--repo", repo.git_dir, "--out", "r", "--json")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"subPath": "grad_accum_steps"}, "uses ConfigMap ml/a-knobs by subPath: a change would not reach the running pods"),
+        ({"immutable": True}, "ConfigMap ml/a-knobs is immutable"),
+        ({"generator": True}, "appends a hash of its contents"),
+        ({"value": "two"}, "data.dataloader_num_workers is 'two', expected a decimal integer in quotes"),
+        ({"missing": True}, "builds no ConfigMap ml/a-other"),
+        ({"unmounted": True}, "does not mount ConfigMap ml/a-knobs"),
+    ],
+)  # fmt: skip
+def test_what_would_not_reach_the_running_pods_is_refused(
+    change: dict[str, Any], said: str, mk: Mk, tmp_path: Path
+) -> None:
+    carrier: dict[str, Any] = copy.deepcopy(CONFIG_MAP)
+    manifests = [carrier, *objects("Deployment", "knobs")]
+    container = manifests[1]["spec"]["template"]["spec"]["containers"][0]
+    base: dict[str, Any] = {"resources": ["all.yaml"]}
+    name = "a-other" if "missing" in change else "a-knobs"
+    if "subPath" in change:
+        container["volumeMounts"][0] |= change
+    elif "generator" in change:
+        del manifests[0]
+        literals = [f"{knob}={value}" for knob, value in KNOBS.items()]
+        base["configMapGenerator"] = [{"name": "knobs", "namespace": "ml", "literals": literals}]
+    elif "value" in change:
+        carrier["data"]["dataloader_num_workers"] = change["value"]
+    elif "unmounted" in change:
+        container["volumeMounts"] = []
+    else:
+        carrier |= change if "immutable" in change else {}
+    files = {
+        **configured(f"delivery: configmap, config_map: {name}"),
+        "base/all.yaml": "\n---\n".join(json.dumps(manifest) for manifest in manifests).encode(),
+        "base/kustomization.yaml": json.dumps(base).encode(),
+    }
+    told = run(mk, repository(tmp_path, "Deployment", **files))
+    assert told.code == 2
+    assert said in told.err, told.err
+
+
+def test_two_workloads_on_one_config_map_are_refused(mk: Mk, tmp_path: Path) -> None:
+    first, second = objects("Deployment", "knobs")[0], copy.deepcopy(objects("Deployment", "knobs")[0])
+    second["metadata"] |= {"name": "eval", "labels": {"modekeeper.dev/enabled": "true"}}
+    files = {
+        **configured(),
+        "base/all.yaml": "\n---\n".join(json.dumps(manifest) for manifest in (CONFIG_MAP, first, second)).encode(),
+    }
+    told = run(mk, repository(tmp_path, "Deployment", **files))
+    assert told.code == 2
+    assert "Deployment ml/a-eval uses ConfigMap ml/a-knobs, too" in told.err
+
+
+def test_a_cold_knob_is_blocked_with_the_reason(mk: Mk, tmp_path: Path) -> None:
+    pilot = json.loads(mk("passport", "show", "--template", "pilot").out)
+    pilot |= {"id": "cautious", "actuators": {"hot": [], "cold": ["dataloader_num_workers"]}}
+    files = {**configured(passport="cautious"), ".modekeeper/passports/cautious.json": json.dumps(pilot).encode()}
+    told = run(mk, repository(tmp_path, "Deployment", **files)).json
+    assert told["results"][0]["reason"] == "knob_not_allowed"
+    assert "dataloader_num_workers is cold in passport cautious" in told["results"][0]["message"]
+
+
+def test_a_head_that_changes_more_than_the_keys_fails_verify(mk: Mk, licensed: dict[str, Path], tmp_path: Path) -> None:
+    repo = repository(tmp_path, "Deployment", **configured())
+    assert (
+        mk("closed-loop", "run", "--apply", "--scenario", "straggler", "--repo", repo.git_dir, "--out", "r").code == 0
+    )
+    merged = repo.resolve("main") or ""
+    base = repo.commit(merged).parents[0]
+    [path] = [name for name in repo.files(merged) if name.endswith(".knobs.yaml")]
+    text = repo.read(merged, path) or b""
+    tree = repo.write_tree(merged, {path: text.replace(b"data:\n", b'data:\n  train.yaml: "lr: 9"\n')})
+    message = repo.commit(repo.commit(merged).parents[-1]).message
+    head = repo.write_commit(tree=tree, parents=[base], message=message, author=ALICE, time=1_767_225_900)
+    told = mk("verify", "--base", base, "--head", head, "--repo", repo.git_dir, "--out", "v", "--json")
+    assert told.code == 1
+    failed = {step["id"]: step["reason"] for step in told.json["steps"] if not step["allowed"]}
+    assert (failed["render"], failed["build"]) == ("render_mismatch", "unplanned_change")
+
+
+def test_values_that_stand_in_a_component_of_the_other_way_are_moved_by_hand(
+    mk: Mk, licensed: dict[str, Path], tmp_path: Path
+) -> None:
+    repo = repository(tmp_path, "Deployment", **configured())
+    assert (
+        mk("closed-loop", "run", "--apply", "--scenario", "straggler", "--repo", repo.git_dir, "--out", "r").code == 0
+    )
+    tip = repo.resolve("main") or ""
+    tree = repo.write_tree(tip, dict(configured("delivery: annotation")))
+    now = repo.write_commit(tree=tree, parents=[tip], message="m\n", author=ALICE, time=1_767_226_000)
+    repo.run("update-ref", "refs/heads/main", now)
+    told = run(mk, repo)
+    assert told.code == 2
+    assert "sets its knobs by configmap, the configuration says annotation" in told.err
+    assert "by a commit of your own" in told.err
+
+
+def test_the_plan_is_rendered_without_a_repository(mk: Mk, tmp_path: Path) -> None:
+    run(mk, repository(tmp_path, "Job"))
+    assert mk("k8s", "render", "--plan", "r/k8s_plan.json", "--out", "made").code == 0
+    [patch] = [path.read_text() for path in Path("made/kustomize").rglob("*.knobs.yaml")]
+    assert 'dataloader_num_workers: "4"' in patch
+    Path("alone").mkdir()
+    Path("alone/k8s_plan.json").write_text(Path("r/k8s_plan.json").read_text())
+    assert mk("k8s", "render", "--plan", "alone/k8s_plan.json", "--out", "bare").code == 0
+    [bare] = [path.read_text() for path in Path("bare/kustomize").rglob("*.knobs.yaml")]
+    assert bare.splitlines()[1:4] == ["apiVersion: v1", "kind: ConfigMap", "metadata:"]
+    assert 'dataloader_num_workers: "4"' in bare
+
+
+def test_init_lists_a_workload_that_names_its_config_map(mk: Mk, tmp_path: Path) -> None:
+    manifest = objects("Deployment", "knobs")[0]
+    manifest["metadata"]["annotations"] = {"modekeeper.dev/config-map": "a-knobs"}
+    text = "\n---\n".join(json.dumps(one) for one in (CONFIG_MAP, manifest))
+    files = repository(tmp_path, "Deployment", **{"base/all.yaml": text.encode()})
+    found = find_workloads(files.files("main"), Kustomize())
+    assert [(w.name, w.delivery, w.config_map) for w in found.workloads] == [("a-train", "configmap", "a-knobs")]
+    written = parse_yaml(RepoSettings, config_yaml("main", found.workloads).encode(), what="config")
+    assert written.workloads == tuple(found.workloads)
