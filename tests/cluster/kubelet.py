@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Self
 
+from gitops_mk.demo.volume import project
 from tests.cluster.control_plane import KWOK_API, Cluster
 from tests.cluster.kube import Json, Kube, KubeError, wait_for
 
@@ -163,7 +164,7 @@ class PodRunner:
 
     A container names it by its command (`python -m gitops_mk.demo.trainer`) or its image (`…/demo-trainer:…`). The pod's
     annotations are a local file in the Downward API's format, put in the place of the mounted one in the arguments and
-    kept up to date. What the trainer prints is the container's log. It is stopped with the pod, and started again, as a
+    kept up to date; so is a folder for each ConfigMap that is mounted whole. What the trainer prints is the container's log. It is stopped with the pod, and started again, as a
     restart of the container, when it ends by itself. `labels` is a selector for the pods to look at.
     """
 
@@ -216,6 +217,8 @@ class PodRunner:
         query: dict[str, str | int | bool] = {"labelSelector": self._labels}
         listed = self._kube.request("GET", path, query=query)
         pods = {pod["metadata"]["uid"]: pod for pod in listed["items"]}
+        for one in self._running.values():
+            one.mount()
         for uid in [uid for uid in self._running if uid not in pods]:
             self._running.pop(uid).stop()
         for pod in pods.values():
@@ -256,7 +259,13 @@ class _Container:
         self._annotations = self._log.current.with_name("annotations")
         self._written: Mapping[str, str] | None = None
         self.annotate(pod["metadata"].get("annotations", {}))
-        self._argv = _argv(pod, container, self._annotations)
+        folder = self._log.current.parent
+        self._mounts = {path: (name, folder / f"configmap-{name}") for path, name in _mounted_maps(pod, container)}
+        self._mounted: dict[str, Mapping[str, str]] = {}
+        self.mount()
+        self._argv = _argv(
+            pod, container, self._annotations, {path: str(there) for path, (_, there) in self._mounts.items()}
+        )
         self._env = {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
         for one in container.get("env", ()):
             if one.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath") == "spec.nodeName":
@@ -281,6 +290,14 @@ class _Container:
             text = "".join(f"{k}={json.dumps(v, ensure_ascii=False)}\n" for k, v in sorted(annotations.items()))
             scratch.write_text(text, encoding="utf-8")
             scratch.rename(self._annotations)
+
+    def mount(self) -> None:
+        """Bring mounted ConfigMaps up to date; a kubelet takes up to a minute and a half for it."""
+        for name, folder in self._mounts.values():
+            found = self._cluster.kube().find("ConfigMap", name, self._namespace)
+            if found is not None and found.get("data", {}) != self._mounted.get(name):
+                self._mounted[name] = found.get("data", {})
+                project(folder, self._mounted[name])
 
     def stop(self) -> None:
         """SIGTERM, after a while SIGKILL, as the kubelet does."""
@@ -336,19 +353,30 @@ def _is_trainer(container: Json) -> bool:
     return TRAINER in words or PurePosixPath(container["image"]).name.partition(":")[0] == IMAGE
 
 
-def _argv(pod: Json, container: Json, annotations: Path) -> list[str]:
+def _argv(pod: Json, container: Json, annotations: Path, folders: Mapping[str, str]) -> list[str]:
     command = [*container.get("command", ())] or [sys.executable, "-m", TRAINER]
     if PurePosixPath(command[0]).name.startswith("python"):
         command[0] = sys.executable
     here = str(annotations)
     mounted = set(_mounted_annotations(pod, container))
     words = [*command, *container.get("args", ())]
-    return [_replaced(word, lambda path: here if path in mounted else path) for word in words]
+    return [_replaced(word, lambda path: here if path in mounted else folders.get(path, path)) for word in words]
 
 
 def _replaced(word: str, place: Callable[[str], str]) -> str:
     option, equals, path = word.partition("=")
     return f"{option}={place(path)}" if equals and option.startswith("--") else place(word)
+
+
+def _mounted_maps(pod: Json, container: Json) -> Iterator[tuple[str, str]]:
+    """Where the container has ConfigMaps mounted whole, and their names."""
+    volumes: dict[str, Any] = {
+        one["name"]: one.get("configMap", {}).get("name") for one in pod["spec"].get("volumes", ())
+    }
+    for mount in container.get("volumeMounts", ()):
+        name = volumes.get(mount["name"])
+        if name is not None and "subPath" not in mount:
+            yield mount["mountPath"], name
 
 
 def _mounted_annotations(pod: Json, container: Json) -> Iterator[str]:

@@ -25,6 +25,7 @@ from gitops_mk.adapters.git import GitRepo, init_bare
 from gitops_mk.demo.embedded import embedded_files
 from gitops_mk.model.change import Person
 from gitops_mk.model.settings import CONFIG_PATH
+from gitops_mk.model.workload import Delivery
 from tests.cluster.audit import counts, position, requests
 from tests.cluster.control_plane import Cluster
 from tests.cluster.flux import Flux
@@ -44,6 +45,7 @@ RULES: list[Json] = [
     {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
     # For dry-runs: the policy of kustomize/components/verify-dry-run keeps it to that.
     {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["patch"]},
+    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "patch"]},
 ]
 CLUSTER_RULES: list[Json] = [
     {"apiGroups": [""], "resources": ["nodes", "namespaces"], "verbs": READ},
@@ -136,16 +138,15 @@ def knobs(live: Json) -> dict[str, str]:
     return {k: v for k, v in annotations.items() if k.startswith("modekeeper/knob.")}
 
 
-def tree(namespace: str, fault: str) -> dict[str, bytes]:
-    files = embedded_files(approvals=1)
+def tree(namespace: str, fault: str, delivery: Delivery = "annotation") -> dict[str, bytes]:
+    files = embedded_files(approvals=1, delivery=delivery)
     files[CONFIG_PATH] = files[CONFIG_PATH].replace(b"namespace: ml", f"namespace: {namespace}".encode())
     files[CONFIG_PATH] = files[CONFIG_PATH].replace(b"consult: never", b"consult: required")
     overlay = "overlays/demo/kustomization.yaml"
     files[overlay] = files[overlay].replace(b"namespace: ml", f"namespace: {namespace}".encode())
     base = "base/deployment.yaml"
-    files[base] = files[base].replace(
-        b'"/etc/podinfo/annotations"]', f'"/etc/podinfo/annotations", "--fault", "{fault}"]'.encode()
-    )
+    for path in ("/etc/podinfo/annotations", "/etc/modekeeper/knobs"):
+        files[base] = files[base].replace(f'"{path}"]'.encode(), f'"{path}", "--fault", "{fault}"]'.encode())
     files[base] = files[base].replace(
         b"          volumeMounts:",
         b"          env:\n            - name: NODE_NAME\n              valueFrom: {fieldRef: {fieldPath: spec.nodeName}}\n"
@@ -156,12 +157,19 @@ def tree(namespace: str, fault: str) -> dict[str, bytes]:
 
 @contextmanager
 def staged(
-    cluster: Cluster, kube: Kube, flux: Flux, namespace: str, server: GitServer, out: Path, fault: str
+    cluster: Cluster,
+    kube: Kube,
+    flux: Flux,
+    namespace: str,
+    server: GitServer,
+    out: Path,
+    fault: str,
+    delivery: Delivery = "annotation",
 ) -> Iterator[Stage]:
     out.mkdir(parents=True, exist_ok=True)
     name = f"gitops-{namespace}"
     repo = init_bare(server.root / f"{name}.git")
-    made = repo.write_tree(None, dict(tree(namespace, fault)))
+    made = repo.write_tree(None, dict(tree(namespace, fault, delivery)))
     commit = repo.write_commit(
         tree=made, parents=[], message="Add the demo trainer\n", author=TEAM, time=int(time.time()) - 3600
     )
@@ -262,7 +270,7 @@ def test_smoke_and_paid_apply(
         after = stage.keep("deploy_after.json")
         assert after["metadata"]["generation"] > before["metadata"]["generation"]
         moved = {k: v for k, v in knobs(after).items() if knobs(before)[k] != v}
-        assert set(moved) == {"modekeeper/knob.dataloader_num_workers", "modekeeper/knob.dataloader_prefetch_factor"}
+        assert set(moved) == {"modekeeper/knob.dataloader_num_workers"}
         pod = stage.wait_seen("dataloader_num_workers", int(moved["modekeeper/knob.dataloader_num_workers"]))
         # A pod that is replaced comes back with the same value.
         kube.delete("Pod", pod, namespace)
@@ -321,6 +329,41 @@ def test_the_controller_closes_the_loop(
         assert merged == stage.tip()
         (out / "story.json").write_text(json.dumps(told, indent=1))
         print(json.dumps(told))
+        assert_no_write(cluster, stage, start)
+
+
+def test_a_config_map_closes_the_loop_without_a_restart(
+    cluster: Cluster, kube: Kube, flux: Flux, namespace: str, server: GitServer, out: Path
+) -> None:
+    """The very pod, and the very process in it, go on with the merged values; the Deployment is not touched."""
+    with staged(cluster, kube, flux, namespace, server, out, "straggler", "configmap") as stage:
+        before, pod, pids = stage.live(), stage.pod(), dict(stage.runner.pids)
+        start = position(cluster.audit_log)
+        with running_controller(stage, out) as (process, port):
+            wait_for(lambda: ready(port), 30, "/readyz")
+            number = wait_for(lambda: open_number(stage), 90, "a pull request")
+            approve(stage, number)
+            wait_for(lambda: stage.tip() != root(stage) or None, 60, "a merge")
+            stage.sync()
+            values = kube.get("ConfigMap", "trainer-knobs", namespace)["data"]
+            assert values == {
+                "grad_accum_steps": "4", "microbatch_size": "32", "dataloader_num_workers": "4",
+                "dataloader_prefetch_factor": "2",
+            }  # fmt: skip
+            wait_for(lambda: b'"event":"schedule"' in kube.log(namespace, pod) or None, 60, "the trainer to take it up")
+            wait_for(lambda: rolled_out(stage, number) or None, 60, "the rollout on record")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        lines = [json.loads(line) for line in kube.log(namespace, pod).splitlines()]
+        events = [(line["event"], line.get("changed")) for line in lines if "event" in line]
+        assert events == [
+            ("resume", None),
+            ("schedule", {"dataloader_num_workers": [2, 4]}),
+        ]
+        assert (stage.pod(), stage.runner.pids) == (pod, pids)
+        after = stage.live()
+        assert after["metadata"]["generation"] == before["metadata"]["generation"]
+        assert after["metadata"]["uid"] == before["metadata"]["uid"]
         assert_no_write(cluster, stage, start)
 
 
