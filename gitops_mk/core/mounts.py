@@ -46,7 +46,11 @@ class Use(NamedTuple):
 
 def uses(workload: Leaves, build: str) -> tuple[Use, ...]:
     """Every use of a ConfigMap by a workload's pods, as `build` has it; a volume that no container mounts is none."""
-    return tuple(use for spec in _pod_specs(workload, build) for use in _of_spec(spec))
+    found = [use for spec in _pod_specs(workload, build) for use in _of_spec(spec)]
+    if workload.id.kind == "TrainJob":
+        # The environment of its trainer stands outside of any pod spec.
+        found += _of_environment(part(nested(workload), "spec", "trainer"))
+    return tuple(found)
 
 
 def _pod_specs(workload: Leaves, build: str) -> Iterator[Any]:
@@ -65,14 +69,18 @@ def _pod_specs(workload: Leaves, build: str) -> Iterator[Any]:
 def _of_spec(spec: Any) -> Iterator[Use]:
     volumes = {text(volume, "name"): tuple(_sources(volume)) for volume in items(spec, "volumes")}
     for container in (*items(spec, "initContainers"), *items(spec, "containers")):
-        for entry in items(container, "envFrom"):
-            yield Use(text(part(entry, "configMapRef"), "name"), "by envFrom")
-        for entry in items(container, "env"):
-            yield Use(text(part(entry, "valueFrom", "configMapKeyRef"), "name"), "by env")
+        yield from _of_environment(container)
         for mount in items(container, "volumeMounts"):
             by_path = text(mount, "subPath") or text(mount, "subPathExpr")
             for use in volumes.get(text(mount, "name"), ()):
                 yield use._replace(how="by subPath") if by_path else use
+
+
+def _of_environment(container: Any) -> Iterator[Use]:
+    for entry in items(container, "envFrom"):
+        yield Use(text(part(entry, "configMapRef"), "name"), "by envFrom")
+    for entry in items(container, "env"):
+        yield Use(text(part(entry, "valueFrom", "configMapKeyRef"), "name"), "by env")
 
 
 def _sources(volume: Mapping[str, Any]) -> Iterator[Use]:

@@ -20,7 +20,7 @@ from gitops_mk.core.config_map import CONFIG_MAP, absent, carrier_of, may_delive
 from gitops_mk.core.envelope.registry import decide, judge
 from gitops_mk.core.inventory import Home, find
 from gitops_mk.core.live import foreign_owner, live_knobs
-from gitops_mk.core.mounts import nested, uses
+from gitops_mk.core.mounts import Use, nested, uses
 from gitops_mk.core.places import DATA
 from gitops_mk.core.planner import Options, judge_action
 from gitops_mk.core.policy import load_policy
@@ -208,6 +208,23 @@ class TestMounts:
             ),
             ("PyTorchJob", "kubeflow.org/v1", {"pytorchReplicaSpecs": {"Master": {"template": {"spec": pod("k")}}}}),
             ("TrainJob", "trainer.kubeflow.org/v1alpha1", {"podTemplateOverrides": [{"spec": pod("k")}]}),
+            (
+                "TrainJob",
+                "trainer.kubeflow.org/v1alpha1",
+                {
+                    "runtimePatches": [
+                        {
+                            "trainingRuntimeSpec": {
+                                "template": {
+                                    "spec": {
+                                        "replicatedJobs": [{"template": {"spec": {"template": {"spec": pod("k")}}}}]
+                                    }
+                                }
+                            }
+                        }
+                    ]
+                },
+            ),
             ("RayJob", "ray.io/v1", {"rayClusterSpec": {"headGroupSpec": {"template": {"spec": pod("k")}}}}),
             (
                 "RayJob",
@@ -249,6 +266,12 @@ class TestMounts:
             [doc] = documents(build, kind="TrainJob")
             found.append([use.config_map for use in uses(doc, build)])
         assert found == [["a"], ["b"], [], []]
+
+    def test_a_train_job_has_an_environment_of_its_own(self) -> None:
+        env = [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "k", "key": "a"}}}]
+        body = {"apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob", "metadata": {"name": "t"}}
+        [doc] = documents(built({**body, "spec": {"trainer": {"env": env}}}))
+        assert uses(doc, "") == (Use("k", "by env"),)
 
     def test_other_kinds_have_none(self) -> None:
         [doc] = documents(built({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "t"}, "spec": pod("k")}))
