@@ -275,6 +275,21 @@ def test_values_that_stand_in_a_component_of_the_other_way_are_moved_by_hand(
     assert "by a commit of your own" in told.err
 
 
+def test_a_plan_file_goes_the_whole_way(mk: Mk, licensed: dict[str, Path], tmp_path: Path) -> None:
+    repo = repository(tmp_path, "Job")
+    assert run(mk, repo).code == 0
+    where = ("--repo", repo.git_dir)
+    assert mk("propose", "--plan", "r/k8s_plan.json", *where, "--out", "p").code == 0
+    early = mk("k8s", "apply", "--plan", "r/k8s_plan.json", *where, "--out", "early", "--json")
+    assert (early.code, early.json["block_reason"]) == (2, "verify_missing")
+    assert mk("verify", "--pr", "1", *where, "--out", "v").code == 0
+    done = mk("k8s", "apply", "--plan", "r/k8s_plan.json", *where, "--out", "a", "--json")
+    assert done.code == 0, done.err
+    [item] = json.loads(Path("a/k8s_apply_latest.json").read_text())["items"]
+    assert (item["namespace"], item["name"], item["kind"], item["ok"]) == ("ml", "a-knobs", "ConfigMap", True)
+    assert built(repo, "main")["ConfigMap", "a-knobs"]["data"]["dataloader_num_workers"] == "4"
+
+
 def test_the_plan_is_rendered_without_a_repository(mk: Mk, tmp_path: Path) -> None:
     run(mk, repository(tmp_path, "Job"))
     assert mk("k8s", "render", "--plan", "r/k8s_plan.json", "--out", "made").code == 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gitops_mk.controller.examine import examine_cluster
 from gitops_mk.controller.inventory import confirmed, take_inventory
 from gitops_mk.controller.reconcile import PROJECTED, Memory, Result, reconcile
 from gitops_mk.controller.state import state_on_base
@@ -188,7 +189,9 @@ def discovering(post: Post) -> Post:
 
 def test_the_annotation_names_the_config_map(discovering: Post) -> None:
     labels = {"modekeeper.dev/enabled": "true"}
-    assert look(discovering, trainer(labels=labels, annotations=NOTED)).state == "pull request #1 open"
+    done = look(discovering, trainer(labels=labels, annotations=NOTED))
+    assert done.state == "pull request #1 open"
+    assert "verify: ok" in done.message
 
 
 def test_an_annotation_on_the_live_object_alone_says_nothing(discovering: Post) -> None:
@@ -196,6 +199,24 @@ def test_an_annotation_on_the_live_object_alone_says_nothing(discovering: Post) 
     found = trainer(labels={"modekeeper.dev/enabled": "true"}, annotations=NOTED)
     assert "stable" not in look(discovering, found).state
     assert discovering.forge.list_prs() == ()
+
+
+# -- `mk doctor` -------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_asks_for_the_right_to_try_the_config_map(post: Post, cluster: SimCluster) -> None:
+    listed = post.world.file(CONFIG).replace(b"consult: never", b"consult: auto")
+    post.world.commit({CONFIG: listed})
+    cluster.put(deployment({}))
+
+    def told() -> bool:
+        (finding,) = [one for one in examine_cluster(cluster, home(post)) if one.name.endswith(", live")]
+        return finding.ok
+
+    cluster.denied.add(("patch", "Deployment"))
+    assert told()
+    cluster.denied.add(("patch", "ConfigMap"))
+    assert not told()
 
 
 # -- `mk workloads` ----------------------------------------------------------------------------------------------------
