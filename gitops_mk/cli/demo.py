@@ -27,7 +27,7 @@ TOPICS = ("straggler", "drift", "burst", "sales", "safety-gates")
     type=click.Choice(DELIVERIES),
     default="annotation",
     show_default=True,
-    help="How the knobs reach the trainer: by its pod's annotations, or by a mounted ConfigMap.",
+    help="How the knobs reach the trainer (safety-gates runs none): by its pod's annotations, or by a mounted ConfigMap.",
 )
 @click.option("--keep", is_flag=True, help="Go on in the folder as it is, instead of starting afresh.")
 def demo(topic: str, out: Path | None, pace: float | None, delivery: Delivery, keep: bool) -> None:
