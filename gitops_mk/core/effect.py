@@ -44,7 +44,7 @@ def saved_time(before: Pace, after: Pace) -> Effect | None:
     Romano (1992). The percentiles are those of Hesterberg, "What Teachers Should Know About the Bootstrap" (2015), 5.1,
     widened for few runs.
     """
-    steps = min(len(before.block_ms) * before.block_steps, len(after.block_ms) * after.block_steps)
+    steps = min(before.steps, after.steps)
     old = np.array(before.block_ms[-max(1, steps // before.block_steps) :])
     new = np.array(after.block_ms[-max(1, steps // after.block_steps) :])
     if min(len(old), len(new)) < FEWEST_BLOCKS:

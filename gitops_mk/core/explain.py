@@ -23,6 +23,15 @@ ADVICE: Mapping[str, str] = {
 }
 
 
+# And where the telemetry locates the cause.
+ADVICE_BY_CAUSE: Mapping[str, str] = {
+    "input": "the steps wait for input: look at the storage, and at what else reads from it",
+    "memory": "memory runs short: look at what else is on the device, and at fragmentation",
+    "clock": "the clocks fell: look at temperatures and power limits of the nodes",
+    "compute": "it is not input that the steps wait for: cordon the slow node, or look at what else runs there",
+}
+
+
 def explain_report(body: Any, *, what: str) -> tuple[str, ...]:
     """A report of `mk observe` or `mk closed-loop` in sentences. Raises InputError for anything else."""
     if not isinstance(body, dict) or not isinstance(body.get("signals"), dict) or "classification" not in body:
@@ -60,8 +69,13 @@ def _worth(weighing: Weighing | None) -> Iterator[str]:
 def _found(signals: Iterable[Signal]) -> Iterator[str]:
     for signal in signals:
         yield f"{signal.name}: {plain(signal.evidence.summary, most=300)}."
-        if signal.name in ADVICE:
-            yield f"  For you: {ADVICE[signal.name]}."
+        yield from _advice(signal.name, signal.evidence.cause)
+
+
+def _advice(name: str, cause: Any) -> Iterator[str]:
+    advice = ADVICE_BY_CAUSE.get(cause) if isinstance(cause, str) else None
+    if advice is not None or name in ADVICE:
+        yield f"  For you: {advice or ADVICE[name]}."
 
 
 def _seen(body: Mapping[str, Any]) -> Iterator[str]:
@@ -80,13 +94,15 @@ def _seen(body: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: {_word(told.get('summary'))}."
         if told.get("actionable") is not True:
             yield "  On this evidence alone no pull request is opened: it is for people to read."
-        if name in ADVICE:
-            yield f"  For you: {ADVICE[name]}."
+        yield from _advice(name, told.get("cause"))
     if body["signals"].get("stable") is True:
         yield "There was enough evidence, and nothing wrong in it."
 
 
 def _decided(body: Mapping[str, Any]) -> Iterator[str]:
+    waiting = _map(body, "confirmation")
+    if waiting:
+        yield f"Seen in {_word(waiting.get('seen'))} looks in a row; {_word(waiting.get('needed'))} that agree are needed."
     results = body.get("results")
     for result in results if isinstance(results, list) else ():
         if not isinstance(result, dict):

@@ -44,20 +44,13 @@ def judge_outcome(plan: Plan, after: Observation, *, last_call: bool = False) ->
     promised = plan.weighing.share if plan.weighing is not None and plan.weighing.gain.weighed else None
     if before.pace is None:
         return None if after.insufficient else _by_signals(then, now)
-    if after.insufficient or after.pace is None or not (last_call or _as_long(before, after)):
+    if after.insufficient or after.pace is None or not (last_call or after.pace.steps >= before.pace.steps):
         return _open("too little telemetry since it runs", promised) if last_call else None
     effect = saved_time(before.pace, after.pace)
     if effect is None:
         return _open(f"too few steps to compare, of {after.window.steps}", promised) if last_call else None
     verdict = _verdict(effect, promised, then, now)
     return Outcome(verdict, (_told(effect, promised), *_signals(then, now)), effect, promised)
-
-
-def _as_long(before: Observation, after: Observation) -> bool:
-    """True when as many steps are there as the plan was made on, as far as both remember them."""
-    if before.pace is None or after.pace is None:
-        return False
-    return len(after.pace.block_ms) * after.pace.block_steps >= len(before.pace.block_ms) * before.pace.block_steps
 
 
 def _verdict(

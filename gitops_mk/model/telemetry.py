@@ -56,6 +56,11 @@ class Pace(Frozen):
     checkpoint_every: int | None = None
 
     @property
+    def steps(self) -> int:
+        """How many steps are told of."""
+        return len(self.block_ms) * self.block_steps
+
+    @property
     def mean_ms(self) -> float:
         """The mean step time."""
         return sum(self.block_ms) / len(self.block_ms)

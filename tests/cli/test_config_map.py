@@ -137,7 +137,7 @@ def test_every_kind_takes_a_merge_in_place(kind: str, mk: Mk, licensed: dict[str
     assert said.code == 0, said.err + str(said.json["apply_decision_summary"])
     assert said.json["verify_ok"] is True
     [item] = json.loads(Path("r/k8s_plan.json").read_text())
-    assert item["patch"] == {"data": {"dataloader_num_workers": "4", "dataloader_prefetch_factor": "4"}}
+    assert item["patch"] == {"data": {"dataloader_num_workers": "6"}}
     assert (item["apiVersion"], item["kind"], item["namespace"], item["name"]) == (
         "v1",
         "ConfigMap",
@@ -287,20 +287,20 @@ def test_a_plan_file_goes_the_whole_way(mk: Mk, licensed: dict[str, Path], tmp_p
     assert done.code == 0, done.err
     [item] = json.loads(Path("a/k8s_apply_latest.json").read_text())["items"]
     assert (item["namespace"], item["name"], item["kind"], item["ok"]) == ("ml", "a-knobs", "ConfigMap", True)
-    assert built(repo, "main")["ConfigMap", "a-knobs"]["data"]["dataloader_num_workers"] == "4"
+    assert built(repo, "main")["ConfigMap", "a-knobs"]["data"]["dataloader_num_workers"] == "6"
 
 
 def test_the_plan_is_rendered_without_a_repository(mk: Mk, tmp_path: Path) -> None:
     run(mk, repository(tmp_path, "Job"))
     assert mk("k8s", "render", "--plan", "r/k8s_plan.json", "--out", "made").code == 0
     [patch] = [path.read_text() for path in Path("made/kustomize").rglob("*.knobs.yaml")]
-    assert 'dataloader_num_workers: "4"' in patch
+    assert 'dataloader_num_workers: "6"' in patch
     Path("alone").mkdir()
     Path("alone/k8s_plan.json").write_text(Path("r/k8s_plan.json").read_text())
     assert mk("k8s", "render", "--plan", "alone/k8s_plan.json", "--out", "bare").code == 0
     [bare] = [path.read_text() for path in Path("bare/kustomize").rglob("*.knobs.yaml")]
     assert bare.splitlines()[1:4] == ["apiVersion: v1", "kind: ConfigMap", "metadata:"]
-    assert 'dataloader_num_workers: "4"' in bare
+    assert 'dataloader_num_workers: "6"' in bare
 
 
 def test_init_lists_a_workload_that_names_its_config_map(mk: Mk, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_config_map_mends_it_without_a_restart(tmp_path: Path) -> None:
     events = [(record["event"], record.get("changed")) for record in records if "event" in record]
     assert events == [
         ("resume", None),
-        ("schedule", {"dataloader_num_workers": [2, 4], "dataloader_prefetch_factor": [2, 4]}),
+        ("schedule", {"dataloader_num_workers": [2, 4]}),
     ]
     changed = next(index for index, record in enumerate(records) if record.get("event") == "schedule")
     assert "dataloader_num_workers=4" in records[changed]["config_map"]

@@ -464,8 +464,8 @@ DIGESTS = PolicyDigests(
     passport_sha256=POLICY.passport(POLICY.settings.workloads[0]).sha256,
     config_sha256=POLICY.settings.sha256,
 )
-MOVES = (make.change("dataloader_num_workers", 2, 4), make.change("dataloader_prefetch_factor", 2, 4))
-PINNED = {"dataloader_num_workers": 4, "dataloader_prefetch_factor": 4}
+MOVES = (make.change("dataloader_num_workers", 2, 4),)
+PINNED = {"dataloader_num_workers": 4}
 STATE = make.state(target=TARGET, passport=make.passport("perf"))
 
 

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops_mk.core.explain import explain_plan, explain_report
+from gitops_mk.core.weigh.weighing import weigh
 from gitops_mk.errors import InputError
+from gitops_mk.model.passport import Economics
 from gitops_mk.model.signal import SignalName
 from tests.support import make
 
@@ -81,6 +83,23 @@ def test_a_signal_without_advice_and_a_plan() -> None:
     assert "For you: if the worker" in "\n".join(
         explain_plan(make.plan(observation=make.observation(SignalName.STRAGGLER)))
     )
+
+
+def test_what_a_plan_is_worth() -> None:
+    seen = make.observation(SignalName.BURST)
+    weighing = weigh(make.action("BURST-ABSORB"), make.KNOBS, seen, Economics())
+    said = "\n".join(explain_plan(make.plan(observation=seen, weighing=weighing)))
+    assert "Worth it: 25 % of the time should be saved" in said
+    assert "Break-even after 84 min of training." in said
+    free = weigh(make.action("BURST-ABSORB"), make.KNOBS, seen, Economics(), delivery="configmap")
+    assert "Break-even" not in "\n".join(explain_plan(make.plan(observation=seen, weighing=free)))
+
+
+def test_advice_by_the_cause_and_how_far_the_confirmation_is() -> None:
+    located = text(evidence={"straggler": {"summary": "s", "cause": "compute"}, "drift_step": {"cause": ["odd"]}})
+    assert "For you: it is not input that the steps wait for" in located
+    assert "For you: if it was planned" in located
+    assert "Seen in 2 looks in a row; 3 that agree are needed." in text(confirmation={"seen": 2, "needed": 3})
 
 
 @pytest.mark.parametrize("odd", [None, [], {}, {"signals": []}, {"signals": {}}])
