@@ -99,7 +99,7 @@ def observe(
     for note in telemetry.environment.notes:
         output.say(f"note: {note}")
     if counts.records == 0:
-        output.hint("no usable record: expected one JSON object a step with step_time_ms, see docs/signals.md")
+        output.hint("no usable record: expected one JSON object a step with step_time_ms, see docs/telemetry.md")
 
 
 def _draw(seen: Observation, path: Path) -> None:

@@ -65,10 +65,17 @@ def pod_options(function: F) -> F:
     return function
 
 
-def telemetry_options(function: F) -> F:
-    """Where telemetry comes from."""
+def format_option(function: F) -> F:
+    """`--format`."""
     from gitops_mk.core.parse.names import FORMATS
 
+    return click.option("--format", "fmt", type=click.Choice(FORMATS), help="Format, when it is not to be detected.")(
+        function
+    )
+
+
+def telemetry_options(function: F) -> F:
+    """Where telemetry comes from."""
     for option in (
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of a synthetic scenario."),
         click.option("--scenario", help="Synthetic scenario (implies --source synthetic)."),
@@ -78,7 +85,7 @@ def telemetry_options(function: F) -> F:
             "far back.",
         ),
         click.option("--follow", is_flag=True, help="Go on reading as the log grows, until --duration or Ctrl-C."),
-        click.option("--format", "fmt", type=click.Choice(FORMATS), help="Format, when it is not to be detected."),
+        format_option,
         click.option("--path", help="Telemetry: JSON lines, CSV or a trainer's log, maybe .gz; - for stdin."),
     ):
         function = option(function)

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 import click
 
 from gitops_mk.cli import output
-from gitops_mk.cli.options import json_option, out_option
+from gitops_mk.cli.options import format_option, json_option, out_option
 
 if TYPE_CHECKING:
     from gitops_mk.core.recommend import Policy
     from gitops_mk.core.replay import Row, Stretch
 
 
-@click.command(epilog="Example: mk replay train.jsonl.gz --window 300 --hop 60 --confirm 2")
+@click.command(epilog="Example: mk replay train.jsonl.gz --window 300 --hop 60 --confirm 3")
 @click.argument("trace")
 @click.option(
     "--window", type=int, default=300, show_default=True, help="Lines that are looked at together, 30 or more."
 )
 @click.option("--hop", type=int, default=60, show_default=True, help="Lines from one look to the next.")
-@click.option("--confirm", type=int, default=2, show_default=True, help="Windows in a row that must agree.")
+@click.option("--confirm", type=int, default=3, show_default=True, help="Windows in a row that must agree.")
 @click.option("--policy", type=click.Choice(["chord", "scalar"]), default="chord", show_default=True)
-@click.option("--format", "fmt", type=click.Choice(["jsonl", "csv"]), help="Format, when it is not to be detected.")
+@format_option
 @out_option
 @json_option
 def replay(
@@ -31,14 +31,13 @@ def replay(
 ) -> None:
     """Ask a recorded run again, window by window: what was seen, and when a pull request would have been opened.
 
-    TRACE is a telemetry file, JSON lines or CSV, maybe .gz; - for stdin.
+    TRACE is a telemetry file: JSON lines, CSV or a trainer's log, maybe .gz; - for stdin.
     """
     from gitops_mk.adapters.artifacts import FolderStore
     from gitops_mk.adapters.clock import SystemClock
     from gitops_mk.controller.replay import replay as run
     from gitops_mk.controller.replay import replay_payload
     from gitops_mk.core.replay import Act, check_windows, stretches
-    from gitops_mk.errors import TelemetryError
     from gitops_mk.model.report import report
     from gitops_mk.wiring import make_source
 
@@ -47,15 +46,11 @@ def replay(
     source = make_source(source="file", path=trace, scenario=None, fmt=fmt)
     artifacts = FolderStore(out)
     started = clock.now()
-    try:
-        with output.progress("reading lines") as progress:
-            done = run(
-                source, clock=clock, artifacts=artifacts, window=window, hop=hop, confirm=confirm, policy=policy,
-                progress=progress,
-            )  # fmt: skip
-    except TelemetryError as exc:
-        # The source speaks of `mk observe`'s option.
-        raise TelemetryError(exc.message, hint=exc.hint and exc.hint.replace(" with --path", "")) from exc
+    with output.progress("reading lines") as progress:
+        done = run(
+            source, clock=clock, artifacts=artifacts, window=window, hop=hop, confirm=confirm, policy=policy,
+            progress=progress,
+        )  # fmt: skip
     body = replay_payload(done, window=window, hop=hop, confirm=confirm, policy=policy)
     payload = report(body, started=started, finished=clock.now(), out_dir=artifacts.out_dir)
     written = artifacts.report("replay", payload, at=started)

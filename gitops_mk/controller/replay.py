@@ -9,7 +9,7 @@ from typing import Any
 
 from gitops_mk.controller.observe import observation_payload
 from gitops_mk.core.detect.observer import Observer
-from gitops_mk.core.parse.reader import MAX_LINE, detect_format
+from gitops_mk.core.parse.reader import MAX_LINE, detect_format, is_table
 from gitops_mk.core.recommend import Policy
 from gitops_mk.core.replay import Replay, Row, check_windows
 from gitops_mk.errors import InputError
@@ -69,8 +69,8 @@ def replay(
 
     for number, line in enumerate(lines):
         if number == 0:
-            form = form or detect_format(line.removeprefix(_BOM).strip())
-            if form == "csv":
+            form = form or detect_format(line.removeprefix(_BOM).strip(), dict(info.fields))
+            if is_table(form):
                 header = line
                 continue
         kept.append(line)
@@ -92,7 +92,7 @@ def replay(
     if not seen.ingest.records:
         raise InputError(
             f"{info.name}: no usable line among {seen.ingest.lines}, expected one record a step with step_time_ms",
-            hint="docs/signals.md names the fields; --format csv or jsonl, when it was not detected",
+            hint="docs/telemetry.md names the formats and fields; --format, when it was not detected",
         )
     artifacts.explain("replay_report", {"windows": len(rows), "found": list(seen.found)}, at=clock.now())
     return Replayed(tuple(rows), seen)

@@ -36,13 +36,13 @@ def test_the_table_and_the_artifacts(mk: Mk, file: Path) -> None:
     assert said.code == 0, said.err
     lines = said.out.splitlines()
     assert lines[0].split("  ")[0] == "STEPS"
-    assert "wait for confirmation (1 of 2)" in said.out
+    assert "wait for confirmation (2 of 3)" in said.out
     assert "propose INPUT-STRAGGLER" in said.out
     assert "(worker-1)" in said.out
     assert "6 windows, 1 proposals; the whole recording at once shows: straggler" in said.out
     report = json.loads(Path("report/replay_latest.json").read_text())
     assert report["schema_version"] == "v0"
-    assert [row["act"] for row in report["rows"]] == ["wait", "propose", *["open_already"] * 4]
+    assert [row["act"] for row in report["rows"]] == ["wait", "wait", "propose", *["open_already"] * 3]
     assert report["rows"][0]["window"]["first_step"] == 0
     assert report["rows"][1]["window"] | {"first_ts": "", "last_ts": ""} == {
         "first_step": 60, "last_step": 359, "steps": 300, "first_ts": "", "last_ts": "",
@@ -82,6 +82,18 @@ def test_csv_keeps_its_header_in_every_window(mk: Mk, tmp_path: Path) -> None:
     out = mk("replay", path).out
     assert "drift_step" in out
     assert "report only" in out, "nothing but the step time says that it got slower"
+
+
+def test_a_trainers_own_table_and_a_format_asked_for_by_name(mk: Mk, tmp_path: Path) -> None:
+    records = [json.loads(line) for line in trace("stable").splitlines()]
+    path = tmp_path / "metrics.csv"
+    body = "\n".join(f"{r['step']},0,{r['loss']},{r['step_time_ms'] / 1000}" for r in records)
+    path.write_text(f"step,epoch,train_loss,time/train_batch\n{body}\n".replace("time/train_batch", "step_time"))
+    for more in ((), ("--format", "lightning-csv")):
+        said = mk("replay", path, "--json", *more)
+        assert said.code == 0, said.err
+        assert [row["window"]["steps"] for row in said.json["rows"]] == [300] * 6
+        assert said.json["whole"]["format"] == "lightning-csv"
 
 
 def test_lines_that_are_too_long_or_no_records_are_counted(mk: Mk, tmp_path: Path) -> None:

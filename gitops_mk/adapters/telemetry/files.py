@@ -107,9 +107,7 @@ class FileSource:
         path = Path(self._path)
         try:
             if path.is_dir():
-                raise TelemetryError(
-                    f"{self._path}: a directory, expected a file", hint="name one JSONL or CSV file with --path"
-                )
+                raise TelemetryError(f"{self._path}: a directory, expected a file", hint="name one file of telemetry")
             # Unbuffered, so that a growing file is seen as it is.
             stream = path.open("rb", buffering=0)
             if not stream.seekable():
@@ -121,13 +119,11 @@ class FileSource:
             stream.close()
             return gzip.open(path)
         except ValueError as exc:
-            raise TelemetryError(
-                f"{self._path!r} is no path: {exc}", hint="name one JSONL or CSV file with --path"
-            ) from exc
+            raise TelemetryError(f"{self._path!r} is no path: {exc}", hint="name one file of telemetry") from exc
         except FileNotFoundError as exc:
             raise TelemetryError(
                 f"{self._path}: no such file",
-                hint="name an existing JSONL or CSV file with --path, or - for standard input",
+                hint="name an existing file of telemetry, or - for standard input",
             ) from exc
         except OSError as exc:
             raise TelemetryError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gitops_mk.core.parse.columns import Columns
-from gitops_mk.core.parse.fields import ALIASES, PLANNED_EVENTS, with_fields
+from gitops_mk.core.parse.fields import PLANNED_EVENTS, with_fields
 from gitops_mk.core.parse.formats.jsonl import JsonLines
 from gitops_mk.core.parse.formats.registry import TABLES, TEXTS, Detector, Lines, open_lines
 from gitops_mk.core.parse.names import FORMATS, UNKNOWN_FORMAT
@@ -151,7 +151,11 @@ def _planned(step: float, what: str) -> PlannedEvent:
     return PlannedEvent(what, float(step))
 
 
-def detect_format(line: bytes) -> str | None:
-    """What one line by itself tells of the format: `csv` for a table's header, None where it tells nothing."""
-    name = Detector(ALIASES).claimed(line)
-    return "csv" if name in TABLES else name
+def detect_format(line: bytes, fields: Mapping[str, str] | None = None) -> str | None:
+    """What one line by itself tells of the format; None where it tells nothing."""
+    return Detector(with_fields(fields or {})).claimed(line)
+
+
+def is_table(format_: str | None) -> bool:
+    """True for a format whose first line names the columns of all others."""
+    return format_ in TABLES

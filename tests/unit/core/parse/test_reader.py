@@ -465,7 +465,7 @@ def test_seconds_too_many_for_milliseconds_are_no_step_time() -> None:
     ("line", "format_"),
     [
         (b"step,step_time_ms", "csv"),
-        (b"epoch,step,val_loss", "csv"),
+        (b"epoch,step,val_loss", "lightning-csv"),
         (b'{"step": 1}', "jsonl"),
         (b"step=1 step_time_ms=5", "logfmt"),
         (b"hello, world", None),
