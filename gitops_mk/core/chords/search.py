@@ -11,6 +11,7 @@ from gitops_mk.core.chords.solve import State
 
 # A knob that could go further is tried at so many values, the near ones all.
 MOST_VALUES: Final = 256
+MOST_TRIED: Final = 65_536
 # No chord moves a knob further than this at once, whatever its limits.
 FURTHEST: Final = 8
 EPS: Final = 1e-9
@@ -35,9 +36,12 @@ def least_move(
 
 def batch_splits(state: State, grow: str, shrink: str) -> Iterator[Values]:
     """Every split of the pair's product with more of `grow`, within the limits: the invariant holds in each exactly."""
-    whole = state.knobs[grow] * state.knobs[shrink]
-    for value in range(state.knobs[shrink] - 1, 0, -1):
-        if whole % value == 0:
+    low = state.knobs[shrink]
+    whole = state.knobs[grow] * low
+    # Of very large ones only whole fractions: nobody trains with so many that more are needed.
+    values = range(low - 1, 0, -1) if low <= MOST_TRIED else (low // part for part in range(2, MOST_VALUES))
+    for value in values:
+        if value and whole % value == 0:
             split = {grow: whole // value, shrink: value}
             if all(fits(state, knob, to) for knob, to in split.items()):
                 yield split

@@ -20,6 +20,7 @@ from gitops_mk.core.policy import load_policy
 from gitops_mk.core.render.component import render as render_plan
 from gitops_mk.core.render.describe import commit_message
 from gitops_mk.core.trace import trace_events, trace_lines
+from gitops_mk.core.weigh.weighing import weigh
 from gitops_mk.model.chord import InvariantName
 from gitops_mk.model.git import CommitInfo, PathChange
 from gitops_mk.model.knob import annotation_key
@@ -257,6 +258,18 @@ class TestEnvelopeStep:
         )  # fmt: skip
         says(envelope.check, facts(down, base_build=built(full)), Reason.GAIN_BELOW_COST, "0 % of the time")
         assert "nothing is left to move" in envelope.other_targets(down, make.state(knobs=full))
+
+    def test_what_it_is_worth_is_computed_again(self) -> None:
+        """Reviewers read the promise: a record can't promise more than its evidence gives."""
+        settings = POLICY.settings.workloads[0]
+        weighing = weigh(PLAN.action(), make.KNOBS, PLAN.observation, POLICY.passport(settings).economics)
+        honest = make.plan(policy=DIGESTS, invariants=STATES, changes=MOVES, knobs=PINNED, weighing=weighing)
+        assert envelope.check(facts(honest)).allowed
+        more = weighing.model_copy(update={"gain": weighing.gain.model_copy(update={"share": 0.9})})
+        boast = make.plan(policy=DIGESTS, invariants=STATES, changes=MOVES, knobs=PINNED, weighing=more)
+        says(envelope.check, facts(boast), Reason.PLAN_INVALID, "the record promises (0.9, 1260.0, 86400.0), computed")
+        none = weighing.model_copy(update={"gain": weighing.gain.model_copy(update={"share": None})})
+        assert envelope.other_promise(make.plan(weighing=none), weighing) != ""
 
     def test_a_chord_without_a_recipe_is_judged_by_the_rules_alone(self) -> None:
         own = POLICY.catalog.chords[3].model_copy(update={"id": "OURS"})

@@ -161,6 +161,12 @@ class TestRecipes:
         found = drift_retune.targets(state({"grad_accum_steps": 4, "microbatch_size": microbatch}, limits=tight))
         assert found.reason is Reason.INVARIANT_VIOLATED
 
+    def test_huge_values_are_split_by_whole_fractions(self) -> None:
+        huge = state({"grad_accum_steps": 3, "microbatch_size": 2**30}, limits={})
+        assert moved(drift_retune.targets(huge)) == {"grad_accum_steps": 6, "microbatch_size": 2**29}
+        prime = state({"grad_accum_steps": 1, "microbatch_size": 2**31 - 1}, limits={})
+        assert drift_retune.targets(prime).reason is Reason.INVARIANT_VIOLATED
+
     def test_without_limits_values_stay_positive(self) -> None:
         free = state(limits={})
         assert moved(drift_retune.targets(free)) == {"grad_accum_steps": 8, "microbatch_size": 16}

@@ -14,6 +14,7 @@ from gitops_mk.model.chord import Intent
 from gitops_mk.model.passport import Passport
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.verdict import Reason, Verdict
+from gitops_mk.model.weighing import Weighing
 
 ID = "envelope"
 
@@ -34,11 +35,12 @@ def check(facts: Facts) -> Verdict:
         )
     state = on_base(facts, plan, policy, passport)
     options = Options(approve_advanced=plan.approved_advanced, stable_intervals=plan.stable_intervals)
-    verdict = judge_action(state, plan.action(), plan.observation, options, facts.now, rollback=rollback).verdict
+    judged = judge_action(state, plan.action(), plan.observation, options, facts.now, rollback=rollback)
+    verdict = judged.verdict
     if not may_propose(verdict):
         reason = verdict.reason or Reason.NO_CHECKS_RUN
         return Verdict.block(ID, reason, f"{verdict.rule}: {verdict.message}")
-    wrong = other_targets(plan, state) if rollback is None else ""
+    wrong = (other_targets(plan, state) or other_promise(plan, judged.weighing)) if rollback is None else ""
     if wrong:
         return Verdict.block(ID, Reason.PLAN_INVALID, wrong)
     return Verdict.allow(ID, "undoes a merged change" if rollback else verdict.message)
@@ -78,6 +80,19 @@ def other_targets(plan: Plan, state: WorkloadState) -> str:
         return ""
     computed = ", ".join(f"{c.knob} {c.before} to {c.after}" for c in action.changes) or action.unsolved or "no move"
     return f"{plan.chord} computes {computed} from the base's values, the plan says otherwise"
+
+
+def other_promise(plan: Plan, weighing: Weighing | None) -> str:
+    """How what the record promises reviewers differs from what is computed of its evidence; empty when it doesn't."""
+    told = plan.weighing
+    if told is None or weighing is None or _figures(told) == _figures(weighing):
+        return ""
+    return f"the record promises {_figures(told)}, computed is {_figures(weighing)} (share of time, seconds of cost, seconds left)"
+
+
+def _figures(weighing: Weighing) -> tuple[float | None, float, float]:
+    share = None if weighing.share is None else round(weighing.share, 6)
+    return share, round(weighing.cost.total_s, 3), round(weighing.remaining_s, 3)
 
 
 def undone(plan: Plan, applied: tuple[AppliedChange, ...]) -> AppliedChange | None:
