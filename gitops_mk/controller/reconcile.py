@@ -132,6 +132,8 @@ def decide(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> Resu
     drifted = _drift(found, settings, snapshot, desk)
     waiting = _settle_rollout(found, snapshot, desk, drifted)
     if waiting is not None:
+        # What was seen in a row was seen of other values.
+        memory.streak.broken()
         return waiting
     if drifted is not None:
         return Result(LEFT_ALONE, Reason.OUT_OF_SYNC, drifted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,8 @@ from gitops_mk.controller.followup import tell_outcome
 from gitops_mk.controller.propose import Outcome, Proposal, Proposed, propose, settle, withdraw
 from gitops_mk.controller.state import identity_of, policy_of
 from gitops_mk.core.ledger import trailers
+from gitops_mk.core.planner import compute_action
+from gitops_mk.core.weigh.weighing import weigh
 from gitops_mk.errors import ForgeError
 from gitops_mk.model.change import (
     LABEL,
@@ -28,9 +31,11 @@ from gitops_mk.model.change import (
     PullRequest,
 )
 from gitops_mk.model.chord import Intent
+from gitops_mk.model.passport import Economics
 from gitops_mk.model.plan import PatchTarget
 from gitops_mk.model.settings import ForgeSettings, Freeze, Limits, RepoSettings, Schedule, TimeWindow
 from gitops_mk.model.signal import SignalName
+from gitops_mk.model.telemetry import Pace
 from gitops_mk.model.times import format_time
 from gitops_mk.model.verdict import Reason
 from tests.support.github.faults import Fault
@@ -508,6 +513,12 @@ def test_what_came_of_it_is_said_once(world: HubWorld, found: tuple[SignalName, 
     check = now.newest_check(OUTCOME_CHECK, change.commit)
     assert check is not None
     assert check.conclusion == ("failure" if verdict == "regressed" else "success")
+    written = json.loads((world.path.parent / "out" / "outcome_latest.json").read_text())
+    assert {key: written[key] for key in ("verdict", "pr", "merge_sha", "chord", "promised", "came")} == {
+        "verdict": verdict, "pr": 1, "merge_sha": change.commit, "chord": change.chord, "promised": None, "came": None,
+    }  # fmt: skip
+    assert written["rollback_pr"] == (2 if verdict == "regressed" else None)
+    assert written["schema_version"] == "v0"
     assert told(world, again, now, change, *found) is None
     assert len(world.pull().issue.comments) == 1
     if verdict != "regressed":
@@ -519,6 +530,39 @@ def test_what_came_of_it_is_said_once(world: HubWorld, found: tuple[SignalName, 
     assert LABEL_REVERT in revert.labels
     assert "#2 takes it back." in comment.body
     assert revert.changes == {knob: (new, old) for knob, (old, new) in change.changes.items()}
+
+
+def timed(ms: float) -> Pace:
+    return Pace(block_steps=8, block_ms=tuple(ms + number % 3 for number in range(64)))
+
+
+@pytest.mark.parametrize(("now_ms", "verdict"), [(70.0, "kept"), (99.0, "no_effect"), (120.0, "regressed")])
+def test_what_was_promised_is_held_against_what_came(world: HubWorld, now_ms: float, verdict: str) -> None:
+    forge = world.forge()
+    seen = observation(SignalName.STRAGGLER, pace=timed(100.0))
+    action = compute_action(world.state(forge), Intent.INPUT_STRAGGLER, seen)
+    weighing = weigh(action, world.state(forge).knobs, seen, Economics())
+    made = world.plan(forge, observation=seen, weighing=weighing)
+    pr = world.merged(forge, made)
+    (change,) = forge.applied()
+    check = Check(
+        name=ROLLOUT_CHECK, commit=change.commit, base=change.commit, plan_digest=change.plan_digest,
+        conclusion="success", summary="runs", at=format_time(world.clock.now()),
+    )  # fmt: skip
+    pr = forge.add_check(pr.number, check)
+    assert told(world, forge, pr, change, pace=Pace(block_steps=1, block_ms=(70.0,) * 30)) is None, "too few yet"
+    outcome = told(world, forge, pr, change, pace=timed(now_ms))
+    assert outcome.verdict == verdict
+    written = json.loads((world.path.parent / "out" / "outcome_latest.json").read_text())
+    assert written["promised"] == 0.25
+    assert written["came"]["low"] <= written["came"]["share"] <= written["came"]["high"]
+    assert written["compared"]["steps"] == 512
+    (lesson,) = world.state(world.forge()).lessons
+    assert lesson.promised == 0.25
+    assert lesson.came == pytest.approx(written["came"]["share"], abs=0.001)
+    fresh = world.state(world.forge())
+    decided = weigh(action, fresh.knobs, seen, Economics(), lessons=fresh.lessons)
+    assert decided.caution == pytest.approx({"kept": 1.0}.get(verdict, 0.52), abs=0.03)
 
 
 def test_while_it_can_not_be_told_nothing_is_said(world: HubWorld) -> None:

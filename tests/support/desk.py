@@ -115,6 +115,7 @@ class Post:
     out: Path
     forge: Forge
     merge: bool = False
+    patient: bool = False
     election: Election | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     ears: Ears = field(default_factory=Ears)
@@ -128,7 +129,7 @@ class Post:
             return self.source(found, since)
 
         return Desk(
-            patient=False,
+            patient=self.patient,
             place=fenced(self.world.place(self.forge), Fence(self.election, self.stopping)),
             tools=self.world.tools,
             meter=self.ears,
