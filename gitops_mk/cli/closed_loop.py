@@ -182,6 +182,7 @@ def _turn(
     from gitops_mk.adapters.artifacts import FolderStore
     from gitops_mk.config import parse_duration
     from gitops_mk.controller.loop import run_once
+    from gitops_mk.core.confirm import Sightings
     from gitops_mk.core.planner import Options
     from gitops_mk.wiring import PodsAsked, PrometheusAsked, make_source
 
@@ -210,7 +211,7 @@ def _turn(
         approve_advanced=arguments.approve_advanced,
         stable_intervals=tally.streak.stable_intervals if tally else 0,
         confirm=target.policy.settings.limits.confirmations if tally else 1,
-        sighted=tally.streak.sightings.seen if tally else {},
+        sightings=tally.streak.sightings if tally else Sightings(),
     )
     with output.progress("reading lines") as progress:
         return run_once(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from gitops_mk.controller.rollback import propose_rollback
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.effect import LEVEL, METHOD
-from gitops_mk.core.outcome import Outcome, judge_outcome
+from gitops_mk.core.ledger import in_force
+from gitops_mk.core.outcome import Outcome, is_from, judge_outcome, superseded_by
 from gitops_mk.core.render.paths import plan_path
 from gitops_mk.core.render.text import markdown
 from gitops_mk.errors import MkError
@@ -15,8 +17,8 @@ from gitops_mk.model.change import OUTCOME_CHECK, ROLLOUT_CHECK, AppliedChange, 
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.report import report
 from gitops_mk.model.settings import WorkloadSettings
-from gitops_mk.model.signal import Observation
-from gitops_mk.model.times import format_time, parse_time
+from gitops_mk.model.signal import Observation, SignalName
+from gitops_mk.model.times import format_time
 from gitops_mk.ports import ArtifactStore
 
 WORDS = {
@@ -24,6 +26,11 @@ WORDS = {
     "no_effect": "It does not bring what it promised.",
     "regressed": "It is worse than before.",
     "inconclusive": "What was seen can't tell whether it helped.",
+}
+WORDS_WITHOUT_PROMISE = {
+    **WORDS,
+    "kept": "What it was for is not seen any more.",
+    "no_effect": "What it was for is still seen.",
 }
 # So long after a rollout it is said that nothing can be said.
 PATIENCE_S = 6 * 3600.0
@@ -37,28 +44,36 @@ def tell_outcome(
     after: Observation,
     tools: Tools,
     artifacts: ArtifactStore,
+    *,
+    sure: Collection[SignalName] | None = None,
+    superseded: bool = False,
 ) -> Outcome | None:
     """Record once what came of a change that was rolled out; None while it can't be told, or was told already.
 
-    `after` is what is seen since it runs. It goes to the pull request and to `outcome_latest.json`. Raises MkError for a
-    forge that can't be written to.
+    `after` is what is seen since it runs; of its signals only those that are `sure` count as new (None: all of them).
+    `superseded`: another change was merged since, so that nothing can be told of this one any more. It goes to the pull
+    request and to `outcome_latest.json`. Raises MkError for a forge that can't be written to.
     """
     rollout = pr.newest_check(ROLLOUT_CHECK, change.commit)
     if rollout is None or change.rollback_of is not None or pr.newest_check(OUTCOME_CHECK, change.commit) is not None:
         return None
     plan = _plan_of(place, change, workload)
-    waited = (tools.clock.now() - parse_time(rollout.at)).total_seconds()
-    outcome = judge_outcome(plan, after, last_call=waited > PATIENCE_S) if plan is not None else None
-    if plan is None or outcome is None:
+    if plan is None:
         return None
-    text = [f"**{outcome.verdict}**. {WORDS[outcome.verdict]}", "", *(f"- {markdown(line)}" for line in outcome.lines)]
+    since = in_force(change.model_copy(update={"at": rollout.at}), plan.target.delivery)
+    last_call = (tools.clock.now() - since).total_seconds() > PATIENCE_S
+    outcome = superseded_by(plan) if superseded else None
+    if outcome is None and (last_call or is_from(after, since)):
+        outcome = judge_outcome(plan, after, sure=sure, last_call=last_call)
+    if outcome is None:
+        return None
+    text = [f"**{outcome.verdict}**. {_words(plan, outcome)}", "", *(f"- {markdown(line)}" for line in outcome.lines)]
     text += ["", f"Steps {after.window.first_step} to {after.window.last_step}, since it runs."]
     way_back = None
     if outcome.verdict == "regressed":
         way_back, said = _way_back(place, pr, tools)
         text += ["", said]
     now = format_time(tools.clock.now())
-    place.forge.add_comment(pr.number, Comment(by=place.forge.identity, at=now, text="\n".join(text)))
     check = Check(
         name=OUTCOME_CHECK,
         commit=change.commit,
@@ -68,11 +83,18 @@ def tell_outcome(
         summary=f"{outcome.verdict}: {'; '.join(outcome.lines)}"[:500],
         at=now,
     )
+    # First, so that a process that dies in between says it once.
     place.forge.add_check(pr.number, check)
+    place.forge.add_comment(pr.number, Comment(by=place.forge.identity, at=now, text="\n".join(text)))
     artifacts.report(
         "outcome", _payload(pr, change, plan, after, outcome, way_back, tools, artifacts), at=tools.clock.now()
     )
     return outcome
+
+
+def _words(plan: Plan, outcome: Outcome) -> str:
+    promises = plan.weighing is not None and plan.weighing.gain.weighed
+    return (WORDS if promises else WORDS_WITHOUT_PROMISE)[outcome.verdict]
 
 
 def _payload(

@@ -19,18 +19,21 @@ from gitops_mk.controller.streak import moved_on
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.controller.verify import record_check, verify_pr
 from gitops_mk.core.envelope.rules.telemetry_is_new import TIMELESS
+from gitops_mk.core.ledger import in_force
 from gitops_mk.core.planner import Options, WorkloadState
 from gitops_mk.core.policy import Policy
 from gitops_mk.core.recommend import answered_by
-from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED
+from gitops_mk.core.render.paths import plan_path
+from gitops_mk.errors import EXIT_BAD_INPUT, EXIT_FAILED, InputError
 from gitops_mk.model.change import Person, PullRequest
+from gitops_mk.model.chord import Intent
 from gitops_mk.model.gate import KillReading, VerifyOutcome, first_active
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.report import report
 from gitops_mk.model.settings import WorkloadSettings
-from gitops_mk.model.signal import Observation, SignalName
+from gitops_mk.model.signal import Classification, Observation, SignalName
 from gitops_mk.model.telemetry import Window
-from gitops_mk.model.times import parse_time
+from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import ArtifactStore, TelemetrySource
 
 
@@ -127,11 +130,13 @@ def begin(
     if apply and INTERRUPTED in observation.environment.notes:
         # Somebody wanted it to stop: what was seen by then is no reason to write anything.
         raise KeyboardInterrupt
-    if moved_on(observation, seen_before):
-        options = replace(
-            options, stable_intervals=options.stable_intervals + 1, sighted=_sighted(options, observation)
-        )
-    options = replace(options, already=_proposed(target, state))
+    moved = moved_on(observation, seen_before)
+    options = replace(
+        options,
+        stable_intervals=options.stable_intervals + moved,
+        sighted=options.sightings.with_one_more(observation) if moved else options.sightings.asked,
+        already=_proposed(target, state),
+    )
     planned = plan_workload(state, observation, options, tools)
     if planned.plan is not None:
         refuse_overridden(state, target.files, tools, planned.plan)
@@ -144,15 +149,25 @@ def begin(
     return Begun(target, state, observation, planned, options, plan_path, started, apply)
 
 
-def _sighted(options: Options, observation: Observation) -> dict[SignalName, int]:
-    """How often each signal was seen in a row, with this observation."""
-    return {s.name: options.sighted.get(s.name, 0) + 1 for s in observation.signals if s.found}
-
-
 def _proposed(target: Target, state: WorkloadState) -> frozenset[SignalName]:
     """What the open pull request answers to: it was confirmed before it was opened, whoever remembers that."""
     pr = open_pr(target.workplace.forge, state.ref.branch) if target.workplace is not None else None
-    return answered_by(pr.chord) if pr is not None and pr.rollback_of is None else frozenset()
+    return _causes(target.workplace, pr, state) if pr is not None and target.workplace is not None else frozenset()
+
+
+def _causes(place: Workplace, pr: PullRequest, state: WorkloadState) -> frozenset[SignalName]:
+    """The signals that a pull request of ours was opened for, by its own record."""
+    if pr.rollback_of is not None:
+        return frozenset()
+    answered = answered_by(pr.chord)
+    path = plan_path(state.overlay, state.ref.slug)
+    text = place.forge.repo.read(pr.head_sha, path) if pr.head_sha is not None else None
+    try:
+        seen = Plan.parse_json(text, what=path).observation.found if text is not None else ()
+    except InputError:
+        # Somebody edited it; verify says so.
+        return answered
+    return answered.intersection(seen) or answered
 
 
 def finish(
@@ -183,7 +198,7 @@ def _last_merge(state: WorkloadState, source: TelemetrySource) -> datetime | Non
     """When the workload was last changed by us; a scenario has no time of its own."""
     if source.info.kind == TIMELESS or not state.applied:
         return None
-    return parse_time(state.applied[-1].at)
+    return in_force(state.applied[-1], state.target.delivery)
 
 
 @dataclass(frozen=True)
@@ -289,13 +304,31 @@ def _remember(door: Door | None, place: Workplace, pr: PullRequest, beside: obje
 def _without_plan(
     place: Workplace, state: WorkloadState, planned: Planned, observation: Observation, identity: Person, tools: Tools
 ) -> Proposal | None:
-    """Withdraw the open pull request when its cause is gone; leave it when that can't be told, or the cause is still there."""
+    """Withdraw the open pull request when its cause is gone, or it is not worth its cost any more; leave it when that can't
+    be told.
+    """
     pr = open_pr(place.forge, state.ref.branch)
-    still = {judged.action.chord for judged in planned.decision.judged}
-    if pr is None or pr.rollback_of is not None or observation.insufficient or pr.chord in still:
+    if pr is None or pr.rollback_of is not None or observation.insufficient:
         return None
-    why = "the cause is gone: " + ("stable" if observation.stable else f"now seen is {', '.join(observation.found)}")
+    verdict = {judged.action.chord: judged.verdict for judged in planned.decision.judged}.get(pr.chord)
+    if verdict is not None and verdict.reason is Reason.GAIN_BELOW_COST:
+        why = f"it is not worth its cost any more: {verdict.message}"
+    elif verdict is not None or _still(place, pr, state, observation):
+        return None
+    else:
+        why = "the cause is gone: " + (
+            "stable" if observation.stable else f"now seen is {', '.join(observation.found)}"
+        )
     return withdraw(place.forge, state.ref.branch, state.ref.key, why, identity=identity, clock=tools.clock)
+
+
+def _still(place: Workplace, pr: PullRequest, state: WorkloadState, observation: Observation) -> bool:
+    """True while what the pull request was opened for is there, or can't be told; a walk back is for what is stable."""
+    causes = _causes(place, pr, state)
+    if pr.chord == Intent.RECOVER_RELOCK and observation.stable:
+        return True
+    gone = Classification.NO_ACTIONABLE_SIGNAL
+    return any(s.name in causes and s.classification is not gone for s in observation.signals)
 
 
 def _explain_proposal(proposal: Proposal, tools: Tools, artifacts: ArtifactStore) -> None:

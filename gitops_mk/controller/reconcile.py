@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gitops_mk.controller.door import Door
 from gitops_mk.controller.followup import tell_outcome
@@ -18,7 +18,7 @@ from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.checks.facts import built_knobs
 from gitops_mk.core.config_map import carrier_of
 from gitops_mk.core.inventory import Found
-from gitops_mk.core.ledger import since_rollout
+from gitops_mk.core.ledger import in_force, since_rollout
 from gitops_mk.core.planner import Options
 from gitops_mk.core.policy import Policy
 from gitops_mk.core.source import Source, at_revision
@@ -29,11 +29,10 @@ from gitops_mk.model.times import format_time, parse_time
 from gitops_mk.model.verdict import Reason
 from gitops_mk.ports import Announcer, ArtifactStore, Forge, Journal, Meter, TelemetrySource
 
-# Until every kubelet has brought a changed ConfigMap to its pods: a sync period of a minute, and its cache (Kubernetes docs,
-# "Mounted ConfigMaps are updated automatically").
-PROJECTED = timedelta(seconds=90)
 LEFT_ALONE = "left alone"
 WAITING = "waiting"
+# Of so many of the newest changes the outcome is told; older ones were told, or never will be.
+FOLLOWED = 3
 
 
 @dataclass
@@ -118,6 +117,14 @@ def reconcile(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> R
 
 def decide(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> Result | Undertaking:
     """Look at one workload, and decide. Nothing is written but the record of a rollout. Raises MkError."""
+    decided = _decide(found, snapshot, memory, desk)
+    if isinstance(decided, Result):
+        # Not looked at: what comes next is not consecutive to what was seen, or is of other values.
+        memory.streak.broken()
+    return decided
+
+
+def _decide(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> Result | Undertaking:
     if found.not_now is not None or found.live is None or found.settings is None:
         reason = found.not_now.reason if found.not_now else Reason.NOT_ENABLED
         message = found.not_now.message if found.not_now else "no configuration of this repository is about it"
@@ -132,8 +139,6 @@ def decide(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> Resu
     drifted = _drift(found, settings, snapshot, desk)
     waiting = _settle_rollout(found, snapshot, desk, drifted)
     if waiting is not None:
-        # What was seen in a row was seen of other values.
-        memory.streak.broken()
         return waiting
     if drifted is not None:
         return Result(LEFT_ALONE, Reason.OUT_OF_SYNC, drifted)
@@ -149,7 +154,7 @@ def decide(found: Found, snapshot: Snapshot, memory: Memory, desk: Desk) -> Resu
     options = Options(
         stable_intervals=memory.streak.stable_intervals,
         confirm=snapshot.policy.settings.limits.confirmations if desk.patient else 1,
-        sighted=memory.streak.sightings.seen,
+        sightings=memory.streak.sightings,
     )
     begun = begin(target, source, options, desk.tools, artifacts, apply=True, seen_before=memory.streak.window)
     return Undertaking(found, begun, artifacts)
@@ -161,27 +166,35 @@ def carry_out(undertaking: Undertaking, memory: Memory, desk: Desk) -> Result:
     result = finish(undertaking.begun, desk.tools, undertaking.artifacts, merge=desk.merge, door=desk.door)
     memory.streak.add(result.observation)
     told = _told(found, result, desk)
-    return replace(told, wrote=told.wrote or _follow_up(undertaking, result.observation, desk))
+    return replace(told, wrote=told.wrote or _follow_up(undertaking, result.observation, memory, desk))
 
 
-def _follow_up(undertaking: Undertaking, seen: Observation, desk: Desk) -> bool:
-    """Tell the newest change's pull request what came of it; true when something was written."""
+def _follow_up(undertaking: Undertaking, seen: Observation, memory: Memory, desk: Desk) -> bool:
+    """Tell the pull requests of the newest changes what came of them; true when something was written."""
     state, workload = undertaking.begun.state, undertaking.begun.target.workload
-    change = state.applied[-1] if state.applied else None
-    pr = next((pr for pr in desk.place.forge.list_prs() if change is not None and pr.merge_sha == change.commit), None)
-    if change is None or pr is None:
-        return False
-    outcome = tell_outcome(desk.place, pr, change, workload, seen, desk.tools, undertaking.artifacts)
-    if outcome is None:
-        return False
-    desk.journal.log("outcome", workload=workload.ref.key, pr=pr.number, verdict=outcome.verdict)
-    desk.announcer.announce(
-        undertaking.found.live or {},
-        reason="ChordOutcome",
-        message=f"{change.chord} of #{pr.number}: {outcome.verdict}",
-        warning=outcome.verdict == "regressed",
-    )
-    return True
+    need = undertaking.begun.options.confirm
+    sure = {name for name, rows in memory.streak.sightings.seen.items() if rows >= need}
+    merged = {pr.merge_sha: pr for pr in desk.place.forge.list_prs() if pr.merge_sha is not None}
+    wrote = False
+    for change in state.applied[-FOLLOWED:]:
+        pr = merged.get(change.commit)
+        if pr is None:
+            continue
+        outcome = tell_outcome(
+            desk.place, pr, change, workload, seen, desk.tools, undertaking.artifacts,
+            sure=sure, superseded=change is not state.applied[-1],
+        )  # fmt: skip
+        if outcome is None:
+            continue
+        wrote = True
+        desk.journal.log("outcome", workload=workload.ref.key, pr=pr.number, verdict=outcome.verdict)
+        desk.announcer.announce(
+            undertaking.found.live or {},
+            reason="ChordOutcome",
+            message=f"{change.chord} of #{pr.number}: {outcome.verdict}",
+            warning=outcome.verdict == "regressed",
+        )
+    return wrote
 
 
 def _settle_rollout(found: Found, snapshot: Snapshot, desk: Desk, drifted: str | None) -> Result | None:
@@ -246,8 +259,7 @@ def _running_since(found: Found, snapshot: Snapshot) -> datetime | None:
     change = snapshot.applied.get(found.ref.key)
     if change is None:
         return None
-    since = parse_time(since_rollout([change], snapshot.prs)[0].at)
-    return since + PROJECTED if found.delivery == "configmap" else since
+    return in_force(since_rollout([change], snapshot.prs)[0], found.delivery)
 
 
 def _told(found: Found, result: LoopResult, desk: Desk) -> Result:

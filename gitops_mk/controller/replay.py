@@ -37,7 +37,7 @@ def replay(
     artifacts: ArtifactStore,
     window: int = 300,
     hop: int = 60,
-    confirm: int = 2,
+    confirm: int = 3,
     policy: Policy = "chord",
     progress: Callable[[int], None] | None = None,
 ) -> Replayed:

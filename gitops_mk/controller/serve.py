@@ -441,6 +441,7 @@ class Controller:
 
         def look() -> Result:
             if found.not_now is not None:
+                self._memory(found).streak.broken()
                 return Result(LEFT_ALONE, found.not_now.reason, found.not_now.message)
             decided = decide(found, turn.snapshot(), self._memory(found), self._desk)
             if isinstance(decided, Undertaking):
@@ -463,6 +464,7 @@ class Controller:
             return True
         except Exception as exc:  # noqa: BLE001 - one workload's defect must not end the others'
             turn.spent()
+            self._memory(found).streak.broken()
             self._fail(key, exc)
             return False
         if result.wrote:

@@ -11,8 +11,10 @@ from gitops_mk.model.telemetry import Window
 
 
 def moved_on(seen: Observation, before: Window | None) -> bool:
-    """True where the telemetry is not that of `before` again: an interval that was counted is no further one."""
-    return seen.window != before or seen.source == TIMELESS
+    """True where there are newer steps than `before` had: what was counted is no further interval, though a window slides."""
+    if before is None or seen.source == TIMELESS:
+        return True
+    return (seen.window.last_step, seen.window.last_ts) != (before.last_step, before.last_ts)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gitops_mk.core.envelope.rules.worth import sum_up
-from gitops_mk.core.render.describe import duration
+from gitops_mk.core.render.figures import duration
 from gitops_mk.core.render.text import plain
 from gitops_mk.errors import InputError
 from gitops_mk.model.plan import Plan

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
 
 from gitops_mk.model.change import (
     LABEL_RELEASED,
@@ -24,8 +26,11 @@ from gitops_mk.model.change import (
 )
 from gitops_mk.model.chord import Intent
 from gitops_mk.model.git import CommitInfo
-from gitops_mk.model.times import from_epoch
+from gitops_mk.model.times import from_epoch, parse_time
+from gitops_mk.model.workload import Delivery
 
+# The kubelet brings a ConfigMap's new values within about that long.
+PROJECTED: Final = timedelta(seconds=90)
 _TRAILER = re.compile(r"^(ModeKeeper-[A-Za-z-]+): (.{1,300})$")
 _CHANGE = re.compile(r"^([a-z][a-z0-9_]{0,47}) (\d{1,10}) (\d{1,10})\Z")
 _DIGEST = re.compile(r"^[0-9a-f]{64}\Z")
@@ -85,6 +90,12 @@ def since_rollout(applied: Sequence[AppliedChange], prs: Iterable[PullRequest]) 
         change.model_copy(update={"at": max(change.at, ended[change.commit])}) if change.commit in ended else change
         for change in applied
     )
+
+
+def in_force(change: AppliedChange, delivery: Delivery) -> datetime:
+    """From when telemetry is of the merged values, given a change dated from its rollout: a ConfigMap's reach the pods later."""
+    since = parse_time(change.at)
+    return since + PROJECTED if delivery == "configmap" else since
 
 
 def stable_profile(applied: Sequence[AppliedChange], knobs: Mapping[str, int]) -> dict[str, int] | None:

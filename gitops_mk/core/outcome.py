@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 from gitops_mk.core.effect import LEVEL, Effect, saved_time
+from gitops_mk.core.envelope.rules.telemetry_is_new import TIMELESS
 from gitops_mk.core.lessons import promise_and_came
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.signal import Observation, Signal, SignalName
+from gitops_mk.model.telemetry import Pace
 
 # Of the same signal: how much larger it must be to be called worse, and not the same.
 WORSE: Final = 1.5
@@ -16,6 +20,8 @@ WORSE: Final = 1.5
 NOTICEABLE: Final = 0.02
 # Of what was promised, so much must come.
 KEPT_SHARE: Final = 0.5
+# A window of time holds a few blocks of steps more or less.
+ABOUT: Final = 0.7
 Verdict = Literal["kept", "no_effect", "regressed", "inconclusive"]
 
 
@@ -31,35 +37,65 @@ class Outcome:
     promised: float | None = None
 
 
-def judge_outcome(plan: Plan, after: Observation, *, last_call: bool = False) -> Outcome | None:
+def is_from(after: Observation, since: datetime) -> bool:
+    """True when all that was seen is from after `since`. Without times nobody knows, and a scenario has none of its own."""
+    first = after.window.first_ts
+    return after.source != TIMELESS and first is not None and datetime.fromisoformat(first) > since
+
+
+def superseded_by(plan: Plan) -> Outcome:
+    """What is said of a change that another one followed before anything could be told."""
+    promised = plan.weighing.share if plan.weighing is not None and plan.weighing.gain.weighed else None
+    return _open("another change was merged before it could be told", promised)
+
+
+def judge_outcome(
+    plan: Plan, after: Observation, *, sure: Collection[SignalName] | None = None, last_call: bool = False
+) -> Outcome | None:
     """Did it help? None while there is not enough to say so; with `last_call` that is an outcome too: inconclusive.
 
-    As many steps are compared as the plan was made on, so that nobody looks again and again until chance says yes. Worse is
-    also a loss that diverges since, and, where no time is saved, a signal that was not there before or grew by half;
-    whether that is the change's doing is for a reviewer to say.
+    It is told once there is about as much time as the plan was made on, so that nobody looks again and again until chance
+    says yes. Worse is also a loss that diverges since, and, where no time is saved, a signal that was not there before or
+    grew by half, if it is `sure` (None: each is); whether that is the change's doing is for a reviewer to say.
     """
     before = plan.observation
     then = {s.name: s for s in before.signals if s.found}
     now = {s.name: s for s in after.signals if s.found}
+    new = {name: s for name, s in now.items() if sure is None or name in sure}
     promised = plan.weighing.share if plan.weighing is not None and plan.weighing.gain.weighed else None
-    if before.pace is None:
-        return None if after.insufficient else _by_signals(then, now)
-    if after.insufficient or after.pace is None or not (last_call or after.pace.steps >= before.pace.steps):
+    if before.pace is None and not after.insufficient:
+        return _by_signals(then, now, new)
+    if (
+        before.pace is None
+        or after.pace is None
+        or after.insufficient
+        or not (last_call or _as_long(before.pace, after.pace))
+    ):
         return _open("too little telemetry since it runs", promised) if last_call else None
     effect = saved_time(before.pace, after.pace)
     if effect is None:
         return _open(f"too few steps to compare, of {after.window.steps}", promised) if last_call else None
-    verdict = _verdict(effect, promised, then, now)
+    verdict = _verdict(effect, promised, then, now, new)
     return Outcome(verdict, (_told(effect, promised), *_signals(then, now)), effect, promised)
 
 
+def _as_long(before: Pace, after: Pace) -> bool:
+    """True when about as many steps are there, or about as much time: of slower ones fewer fit into a window of a log."""
+    enough = after.steps >= before.steps
+    return enough or after.steps * after.mean_ms >= ABOUT * before.steps * before.mean_ms
+
+
 def _verdict(
-    effect: Effect, promised: float | None, then: dict[SignalName, Signal], now: dict[SignalName, Signal]
+    effect: Effect,
+    promised: float | None,
+    then: dict[SignalName, Signal],
+    now: dict[SignalName, Signal],
+    new: dict[SignalName, Signal],
 ) -> Verdict:
-    diverges = SignalName.DRIFT_LOSS in now and SignalName.DRIFT_LOSS not in then
+    diverges = SignalName.DRIFT_LOSS in new and SignalName.DRIFT_LOSS not in then
     if diverges or effect.high < -NOTICEABLE:
         return "regressed"
-    if effect.low <= 0 and _got_worse(then, now):
+    if effect.low <= 0 and _got_worse(then, new):
         return "regressed"
     if promised is None:
         return "no_effect" if then.keys() & now.keys() else "kept"
@@ -69,9 +105,11 @@ def _verdict(
     return "no_effect" if effect.high < enough else "inconclusive"
 
 
-def _by_signals(then: dict[SignalName, Signal], now: dict[SignalName, Signal]) -> Outcome:
+def _by_signals(
+    then: dict[SignalName, Signal], now: dict[SignalName, Signal], new: dict[SignalName, Signal]
+) -> Outcome:
     """For plans that do not say how fast the run went."""
-    if _got_worse(then, now):
+    if _got_worse(then, new):
         return Outcome("regressed", _signals(then, now))
     return Outcome("no_effect" if now else "kept", _signals(then, now))
 

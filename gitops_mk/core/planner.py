@@ -8,11 +8,12 @@ from datetime import datetime
 
 from gitops_mk.core.chords.registry import RECIPES
 from gitops_mk.core.chords.solve import State
-from gitops_mk.core.confirm import confirmed
+from gitops_mk.core.confirm import Sightings, confirmed
 from gitops_mk.core.enrolment import Reach
 from gitops_mk.core.envelope.context import Context
 from gitops_mk.core.envelope.registry import decide, judge, may_propose
 from gitops_mk.core.invariants import invariant_states
+from gitops_mk.core.ledger import in_force
 from gitops_mk.core.recommend import Policy, recommend
 from gitops_mk.core.weigh.weighing import weigh
 from gitops_mk.errors import InputError
@@ -66,13 +67,15 @@ class WorkloadState:
 @dataclass(frozen=True)
 class Options:
     """What the person who runs it chose, and what was seen in a row: how many stable observations, and each signal how often,
-    this observation included. `confirm`: how often a signal must be, but for those that count as confirmed `already`.
+    this observation included (`sightings`: without it). `confirm`: how often a signal must be, but for those that count as
+    confirmed `already`.
     """
 
     policy: Policy = "chord"
     approve_advanced: bool = False
     stable_intervals: int = 0
     confirm: int = 1
+    sightings: Sightings = field(default_factory=Sightings)
     sighted: Mapping[SignalName, int] = field(default_factory=dict)
     already: frozenset[SignalName] = frozenset()
 
@@ -107,14 +110,17 @@ def decide_actions(state: WorkloadState, observation: Observation, options: Opti
     """
     ready, waiting = confirmed(observation, options.sighted, options.confirm, already=options.already)
     away = state.stable_profile is not None and dict(state.stable_profile) != dict(state.knobs)
-    # What is only waiting is no stability either.
+    proven = {lesson.commit for lesson in state.lessons if lesson.came > 0}
+    # What waits, or is for people to read, is no stability either.
     chords = (
         (Intent.NORMAL_HOLD,)
-        if waiting and not ready.incident
+        if observation.incident and not ready.incident
         else recommend(
             ready,
             policy=options.policy,
             away_from_stable=away,
+            since_change=_since_change(state, observation),
+            proven=any(change.commit in proven for change in state.applied),
             stable_intervals=options.stable_intervals,
             intervals_needed=state.passport.recovery.stable_intervals,
         )
@@ -126,6 +132,14 @@ def decide_actions(state: WorkloadState, observation: Observation, options: Opti
     return Decision(judged=judged, chosen=chosen, waiting=waiting, needed=options.confirm)
 
 
+def _since_change(state: WorkloadState, observation: Observation) -> bool:
+    """True when all that was seen is from after the newest change."""
+    first, last = observation.window.first_ts, state.applied[-1] if state.applied else None
+    if last is None or first is None:
+        return False
+    return datetime.fromisoformat(first) > in_force(last, state.target.delivery)
+
+
 def compute_action(state: WorkloadState, chord: Intent, observation: Observation) -> Action:
     """The chord's moves from where the workload stands, by what was seen, with what they do to the invariants."""
     solution = RECIPES[chord](
@@ -133,7 +147,7 @@ def compute_action(state: WorkloadState, chord: Intent, observation: Observation
             knobs=state.knobs,
             limits=state.passport.knobs,
             stable_profile=state.stable_profile,
-            allowed=frozenset(state.passport.allowed_knobs),
+            allowed=_allowed(state),
             seen={s.name: s.evidence for s in observation.signals if s.found},
         )
     )
@@ -156,6 +170,12 @@ def compute_action(state: WorkloadState, chord: Intent, observation: Observation
         unsolved=solution.unsolved,
         unsolved_reason=solution.reason,
     )
+
+
+def _allowed(state: WorkloadState) -> frozenset[str]:
+    """The knobs that a recipe may choose among: in a ConfigMap only what a running trainer takes up."""
+    allowed = frozenset(state.passport.allowed_knobs)
+    return allowed & frozenset(state.passport.actuators.hot) if state.target.delivery == "configmap" else allowed
 
 
 def judge_action(

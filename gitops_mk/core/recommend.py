@@ -30,27 +30,32 @@ def recommend(
     away_from_stable: bool,
     stable_intervals: int,
     intervals_needed: int,
+    since_change: bool = False,
+    proven: bool = False,
 ) -> tuple[Intent, ...]:
     """The chords to judge, in order; a single NORMAL-HOLD where there is nothing to do.
 
-    `away_from_stable`: the knobs differ from the last stable profile. RECOVER-RELOCK answers to a loss that rose since, and
-    else waits for `intervals_needed` stable observations in a row, of which `stable_intervals` (this one included) were seen.
+    `away_from_stable`: the knobs differ from the last stable profile. RECOVER-RELOCK answers to a loss that rose since that
+    change (`since_change`: all that was seen is from after it), and else waits for `intervals_needed` stable observations in
+    a row, of which `stable_intervals` (this one included) were seen; what is `proven` to save time is not walked back.
     """
     if observation.incident:
         worth = {s.name for s in observation.signals if s.found and (s.actionable or s.name in ADVANCED)}
-        if away_from_stable and SignalName.DRIFT_LOSS in worth:
-            # What is looked at is from after the last change, so the loss rose since: that change is what is known to differ.
+        if away_from_stable and since_change and SignalName.DRIFT_LOSS in worth:
+            # The loss rose since the last change, which is what is known to differ.
             return (Intent.RECOVER_RELOCK,)
         chords = tuple(dict.fromkeys(chord for signal, chord in FOR_SIGNAL if signal in worth))
         if chords and policy == "scalar":
             return (Intent.SCALAR,)
         # What no knob can mend, or what may be on purpose, is for people to read: no chord.
         return chords or (Intent.NORMAL_HOLD,)
-    if observation.stable and away_from_stable and stable_intervals >= intervals_needed:
+    if observation.stable and away_from_stable and not proven and stable_intervals >= intervals_needed:
         return (Intent.RECOVER_RELOCK,)
     return (Intent.NORMAL_HOLD,)
 
 
 def answered_by(chord: str) -> frozenset[SignalName]:
     """The signals that `chord` answers to; for the simple policy's, every one that has a chord."""
+    if chord == Intent.RECOVER_RELOCK:
+        return frozenset({SignalName.DRIFT_LOSS})
     return frozenset(name for name, answer in FOR_SIGNAL if chord in (answer, Intent.SCALAR))

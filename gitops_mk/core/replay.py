@@ -83,7 +83,7 @@ class Replay:
     with enough evidence no longer shows it. A window that can't tell neither confirms nor denies.
     """
 
-    def __init__(self, *, confirm: int = 2, policy: Policy = "chord") -> None:
+    def __init__(self, *, confirm: int = 3, policy: Policy = "chord") -> None:
         self._confirm = confirm
         self._policy: Policy = policy
         self._number = 0
@@ -96,7 +96,7 @@ class Replay:
         self._number += 1
         self._sightings.add(observation)
         found = tuple(s for s in observation.signals if s.found)
-        confirmed = max((self._sightings.asked[s.name] for s in found), default=0)
+        confirmed = max((self._sightings.asked[s.name] for s in found if s.actionable), default=0)
         act, chord, says = self._answer(observation, confirmed)
         return Row(
             number=self._number,
@@ -131,9 +131,8 @@ class Replay:
             return Act.REPORT, None, "report only"
         if confirmed < self._confirm:
             return Act.WAIT, None, f"wait for confirmation ({confirmed} of {self._confirm})"
-        ready = tuple(
-            s for s in observation.signals if self._sightings.asked.get(s.name, 0) >= self._confirm and s.found
-        )
+        asked = self._sightings.asked
+        ready = tuple(s for s in observation.signals if s.found and s.actionable and asked[s.name] >= self._confirm)
         # Only what is confirmed may choose the chord.
         chord = recommend(
             observation.model_copy(update={"signals": ready}),

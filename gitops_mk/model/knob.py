@@ -14,7 +14,8 @@ ANNOTATION_PREFIX = "modekeeper/knob."
 KNOB_NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
 
 KnobName = Annotated[str, StringConstraints(pattern=KNOB_NAME_PATTERN)]
-KnobValue = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+MAX_VALUE = 2**31 - 1
+KnobValue = Annotated[int, Field(strict=True, ge=0, le=MAX_VALUE)]
 
 MAX_DIGITS = 10
 
@@ -60,7 +61,8 @@ def decimal(text: str) -> int | None:
     """The value of a plain decimal integer; None for any other text."""
     # Thousands of digits would not be read by Python, and no value has more than ten.
     if len(text) <= MAX_DIGITS and text.isascii() and text.isdecimal() and str(int(text)) == text:
-        return int(text)
+        value = int(text)
+        return value if value <= MAX_VALUE else None
     return None
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from gitops_mk.model.base import Frozen
 from gitops_mk.model.telemetry import Environment, IngestCounts, Pace, Window
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class SignalName(StrEnum):
@@ -47,9 +52,9 @@ class Evidence(Frozen):
     summary: str
     metric: str
     unit: str = "ms"
-    effect: float | None = None
-    noise: float | None = None
-    threshold: float | None = None
+    effect: Finite | None = None
+    noise: Finite | None = None
+    threshold: Finite | None = None
     onset_step: int | None = None
     duration_steps: int | None = None
     culprits: tuple[str, ...] = ()

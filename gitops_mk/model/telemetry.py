@@ -51,9 +51,11 @@ class Pace(Frozen):
     of `block_steps` steps each, oldest first. `checkpoint_every`: steps between the checkpoints that the job announced.
     """
 
-    block_steps: int
-    block_ms: Annotated[tuple[float, ...], Field(min_length=1)]
-    checkpoint_every: int | None = None
+    block_steps: Annotated[int, Field(ge=1, le=1_000_000)]
+    block_ms: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)], ...], Field(min_length=1, max_length=64)
+    ]
+    checkpoint_every: Annotated[int, Field(ge=1, le=2**53)] | None = None
 
     @property
     def steps(self) -> int:

@@ -80,15 +80,19 @@ class Weighing(Frozen):
         """Whether it passes: not weighed at all, or large enough to notice and `needed` times its cost."""
         if not self.gain.weighed:
             return True
-        if self.share is None or self.share < self.least_share:
+        if self.share is None or self.share < self.least_share or not self.saved_s:
             return False
         return self.ratio is None or self.ratio >= self.needed
 
 
 class Lesson(Frozen):
-    """What an earlier chord promised and what came, as shares of a step's time; a negative one made steps longer."""
+    """What an earlier chord promised and what came, as shares of a step's time; a negative one made steps longer.
 
-    plan_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    `commit`: the merge, for the same decision made again has the same digest.
+    """
+
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]+$", min_length=40, max_length=64)]
+    plan_digest: Annotated[str, Field(pattern=r"^[0-9a-f]+$", min_length=64, max_length=64)]
     chord: str
     promised: Share
     came: Annotated[float, Field(ge=-1000, le=1, allow_inf_nan=False)]

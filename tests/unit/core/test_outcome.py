@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,21 @@ import pytest
 
 from gitops_mk.core.effect import FEWEST_BLOCKS, saved_time
 from gitops_mk.core.lessons import lesson
-from gitops_mk.core.outcome import WORSE, judge_outcome
+from gitops_mk.core.outcome import WORSE, is_from, judge_outcome, superseded_by
 from gitops_mk.core.weigh.weighing import weigh
 from gitops_mk.model.change import OUTCOME_CHECK, Check, PrState
 from gitops_mk.model.passport import Economics
 from gitops_mk.model.plan import Plan
 from gitops_mk.model.signal import Observation, SignalName
-from gitops_mk.model.telemetry import Pace
+from gitops_mk.model.telemetry import Pace, Window
 from tests.support import make
 from tests.support.make import observation, signal
 
 
 def pace(mean: float, *, noise: float = 0.02, blocks: int = 64, seed: int = 1, steps: int = 8) -> Pace:
     rng = np.random.default_rng(seed)
-    return Pace(block_steps=steps, block_ms=tuple((mean * (1 + noise * rng.standard_normal(blocks))).tolist()))
+    ms = np.maximum(mean * (1 + noise * rng.standard_normal(blocks)), 1.0)
+    return Pace(block_steps=steps, block_ms=tuple(ms.tolist()))
 
 
 def seen(how: Pace | None = None, **effects: float | None) -> Observation:
@@ -104,9 +106,41 @@ def test_as_many_steps_are_waited_for() -> None:
     assert verdict(plan(seen(pace(100.0, blocks=3), straggler=1.0)), seen(pace(75.0))) is None
 
 
+def test_of_slower_steps_fewer_fit_into_a_window() -> None:
+    before = plan(seen(pace(100.0, blocks=64, steps=4), straggler=1.0))
+    assert verdict(before, seen(pace(140.0, blocks=48, steps=4))) == "regressed"
+    assert verdict(before, seen(pace(100.0, blocks=40, steps=4))) is None
+
+
+def test_what_is_new_counts_once_it_is_sure() -> None:
+    before = plan(seen(pace(100.0, seed=2), straggler=1.0))
+    worse = seen(pace(101.0), burst=0.1, drift_loss=0.2)
+    assert verdict(before, worse) == "regressed"
+    assert verdict(before, worse, sure=()) == "no_effect"
+    assert verdict(before, worse, sure={SignalName.BURST}) == "regressed"
+    untimed = plan(seen(straggler=0.4), promise=False)
+    assert verdict(untimed, seen(burst=0.1), sure=()) == "no_effect"
+
+
+def test_whose_telemetry_it_is() -> None:
+    since = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    window = Window(first_step=0, last_step=9, steps=10, first_ts="2026-03-01T12:00:01Z")
+    seen_since = observation(window=window, source="file")
+    assert is_from(seen_since, since)
+    assert not is_from(seen_since, since + timedelta(seconds=1))
+    assert not is_from(observation(window=window.model_copy(update={"first_ts": None}), source="file"), since)
+    assert not is_from(observation(window=window), since), "a scenario has no time of its own"
+
+
+def test_another_change_came_first() -> None:
+    outcome = superseded_by(plan(seen(pace(100.0), straggler=1.0)))
+    assert (outcome.verdict, outcome.promised) == ("inconclusive", 0.25)
+
+
 def test_too_little_telemetry_says_nothing() -> None:
     for before in (plan(seen(pace(100.0), straggler=0.4)), plan(seen(straggler=0.4))):
         assert verdict(before, observation(insufficient=True)) is None
+        assert verdict(before, observation(insufficient=True), last_call=True) == "inconclusive"
     timed = plan(seen(pace(100.0), straggler=0.4))
     assert verdict(timed, seen()) is None
     assert verdict(timed, seen(), last_call=True) == "inconclusive"

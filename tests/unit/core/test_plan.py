@@ -39,6 +39,7 @@ from gitops_mk.model.signal import Evidence, Observation, SignalName
 from gitops_mk.model.telemetry import IngestCounts, Window
 from gitops_mk.model.times import parse_time
 from gitops_mk.model.verdict import Reason
+from gitops_mk.model.weighing import Lesson
 from tests.support import make
 
 LIMITS = make.passport().knobs
@@ -81,17 +82,38 @@ class TestRecommend:
         assert self.ask(away_from_stable=True, stable_intervals=3) == (Intent.RECOVER_RELOCK,)
 
     def test_a_loss_that_rose_since_a_change_takes_it_back(self) -> None:
-        assert self.ask(SignalName.DRIFT_LOSS, away_from_stable=True) == (Intent.RECOVER_RELOCK,)
-        assert self.ask(SignalName.DRIFT_STEP, away_from_stable=True) == (Intent.DRIFT_RETUNE,)
-        where = make.state(stable_profile={**make.KNOBS, "dataloader_num_workers": 1})
-        chosen = decide_actions(where, make.observation(SignalName.DRIFT_LOSS), Options(), make.NOW).chosen
+        since = {"away_from_stable": True, "since_change": True}
+        assert self.ask(SignalName.DRIFT_LOSS, **since) == (Intent.RECOVER_RELOCK,)
+        assert self.ask(SignalName.DRIFT_LOSS, away_from_stable=True) == (Intent.DRIFT_RETUNE,)
+        assert self.ask(SignalName.DRIFT_STEP, **since) == (Intent.DRIFT_RETUNE,)
+        where = make.state(
+            stable_profile={**make.KNOBS, "dataloader_num_workers": 1}, applied=(make.applied(age_s=10_000),)
+        )
+        window = Window(first_step=0, last_step=399, steps=400, first_ts="2026-03-01T11:00:00Z")
+        seen = make.observation(SignalName.DRIFT_LOSS, window=window, source="file")
+        chosen = decide_actions(where, seen, Options(), make.NOW).chosen
         assert chosen is not None
+        early = seen.model_copy(update={"window": window.model_copy(update={"first_ts": "2026-03-01T09:00:00Z"})})
+        assert decide_actions(where, early, Options(), make.NOW).chosen is None
         assert (chosen.action.chord, chosen.action.changes[0].after) == (Intent.RECOVER_RELOCK, 1)
+
+    def test_what_is_proven_is_not_walked_back(self) -> None:
+        stable = {"away_from_stable": True, "stable_intervals": 3}
+        assert self.ask(**stable, proven=True) == (Intent.NORMAL_HOLD,)
+        change = make.applied(age_s=10_000)
+        taught = Lesson(
+            commit=change.commit, plan_digest=change.plan_digest, chord=change.chord, promised=0.2, came=0.2
+        )
+        where = make.state(stable_profile={**make.KNOBS, "dataloader_num_workers": 1}, applied=(change,))
+        options = Options(stable_intervals=3)
+        assert decide_actions(where, make.observation(), options, make.NOW).chosen is not None
+        assert decide_actions(replace(where, lessons=(taught,)), make.observation(), options, make.NOW).chosen is None
 
     def test_what_a_chord_answers_to(self) -> None:
         assert answered_by("DRIFT-RETUNE") == {SignalName.DRIFT_STEP, SignalName.DRIFT_LOSS}
         assert SignalName.BURST in answered_by("SCALAR")
         assert answered_by("OURS") == frozenset()
+        assert answered_by("RECOVER-RELOCK") == {SignalName.DRIFT_LOSS}
 
 
 class TestConfirmation:
@@ -127,6 +149,13 @@ class TestConfirmation:
         assert sightings.seen[SignalName.BURST] == 2
         sightings.add(make.observation())
         assert (sightings.seen[SignalName.BURST], sightings.asked[SignalName.BURST]) == (0, 0)
+        assert sightings.with_one_more(make.observation(SignalName.COMM_CONGESTION))[SignalName.COMM_CONGESTION] == 1
+        told = make.observation(SignalName.BURST)
+        quiet = told.model_copy(
+            update={"signals": tuple(s.model_copy(update={"actionable": False}) for s in told.signals)}
+        )
+        sightings.add(quiet)
+        assert (sightings.seen[SignalName.BURST], sightings.asked[SignalName.BURST]) == (1, 0)
         sightings.clear()
         assert sightings.seen == {}
 
@@ -240,7 +269,7 @@ class TestRecipes:
         found = moved(comm_congestion.targets(state(wide, seen=grown, limits={})))["comm_bucket_mb"]
         assert 4000 <= found <= 4100
         far = seen(SignalName.COMM_CONGESTION, values={"before_ms": 1.0, "after_ms": 40.0})
-        assert moved(comm_congestion.targets(state(wide, seen=far, limits={})))["comm_bucket_mb"] == 5787
+        assert moved(comm_congestion.targets(state(wide, seen=far, limits={})))["comm_bucket_mb"] == 5823
 
 
 class TestRelock:
@@ -260,9 +289,11 @@ class TestRelock:
 
     def test_batch_pair_moves_together(self) -> None:
         there = {"grad_accum_steps": 16, "microbatch_size": 8}
-        assert moved(self.back(there, dict(make.KNOBS))) == {"grad_accum_steps": 8, "microbatch_size": 16}
+        assert moved(self.back(there, dict(make.KNOBS))) == {"grad_accum_steps": 4, "microbatch_size": 32}
         up = {"grad_accum_steps": 2, "microbatch_size": 64}
         assert moved(self.back(up, dict(make.KNOBS))) == {"grad_accum_steps": 4, "microbatch_size": 32}
+        short = {**LIMITS, "microbatch_size": KnobLimit(min=1, max=1024, max_delta=10)}
+        assert moved(self.back(there, dict(make.KNOBS), limits=short)) == {"grad_accum_steps": 8, "microbatch_size": 16}
 
     def test_last_step_does_not_overshoot(self) -> None:
         # From 12 x 16 only a factor of 3/2 leads back to 8 x 24; a halving would go past it.

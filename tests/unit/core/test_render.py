@@ -16,7 +16,8 @@ from gitops_mk.core.enrolment import Reach
 from gitops_mk.core.ledger import trailers
 from gitops_mk.core.render import component
 from gitops_mk.core.render.chart import chart
-from gitops_mk.core.render.describe import commit_message, duration, number, pr_body, pr_title, share
+from gitops_mk.core.render.describe import commit_message, pr_body, pr_title
+from gitops_mk.core.render.figures import brief, duration, share
 from gitops_mk.core.render.kubectl import kubectl_script
 from gitops_mk.core.render.paths import overlay_beside, plan_path
 from gitops_mk.core.render.text import markdown, plain
@@ -165,11 +166,10 @@ class TestText:
         assert "`" not in safe.replace("\\\\", "").replace("\\`", "")
 
     @pytest.mark.parametrize(
-        ("value", "text"),
-        [(0, "0"), (1234567, "1.23e+06"), (12.345, "12.3"), (0.00001, "1e-05"), (123.4, "123"), (0.5, "0.50")],
+        ("value", "text"), [(0.0, "0"), (12.345, "12.3"), (3.0, "3"), (123.4, "123"), (1234.56, "1235"), (0.5, "0.5")]
     )
-    def test_number(self, value: float, text: str) -> None:
-        assert number(value) == text
+    def test_brief(self, value: float, text: str) -> None:
+        assert brief(value) == text
 
 
 def reviewed_plan(**over: Any) -> Any:
@@ -197,7 +197,7 @@ def reviewed_plan(**over: Any) -> Any:
             ),
         }
     )
-    taught = Lesson(plan_digest="3" * 64, chord="INPUT-STRAGGLER", promised=0.4, came=0.3)
+    taught = Lesson(commit=make.SHA_A, plan_digest="3" * 64, chord="INPUT-STRAGGLER", promised=0.4, came=0.3)
     weighing = weigh(make.action(), make.KNOBS, seen, Economics(), lessons=(taught,))
     return make.plan(**{"observation": seen, "weighing": weighing, **over})
 
@@ -298,7 +298,7 @@ class TestWords:
     def test_onset_threshold_and_culprit(self) -> None:
         evidence: dict[str, Any] = {"series": (10.0, 10.0, 10.0, 30.0, 30.0), "series_steps": (0, 40), "onset_step": 31}
         shown = chart(drawn(**evidence, threshold=0.5, culprits=("worker-3",)), Window()) or ""
-        assert 'title "step time, worker-3; onset 31 (red); threshold 15 (brown)"' in shown
+        assert 'title "step time, worker-3, onset 31 (red), threshold 15 (brown)"' in shown
         assert "line [8, 8, 8, 32, 32]" in shown
         assert "line [10, 10, 10, 30, 30]" in shown
         assert "line [15, 15, 15, 15, 15]" in shown

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from gitops_mk.core.checks.facts import Facts
 from gitops_mk.core.chords.registry import RECIPES
+from gitops_mk.core.documents import parse_json
 from gitops_mk.core.enrolment import admitted
 from gitops_mk.core.envelope.registry import may_propose
 from gitops_mk.core.ledger import holds, stable_profile
 from gitops_mk.core.planner import Options, WorkloadState, compute_action, judge_action
 from gitops_mk.core.policy import Policy
+from gitops_mk.core.render.paths import plan_path
+from gitops_mk.core.weigh.weighing import MOST_LESSONS
 from gitops_mk.model.change import AppliedChange, Person
 from gitops_mk.model.chord import Intent
 from gitops_mk.model.passport import Passport
@@ -40,7 +43,9 @@ def check(facts: Facts) -> Verdict:
     if not may_propose(verdict):
         reason = verdict.reason or Reason.NO_CHECKS_RUN
         return Verdict.block(ID, reason, f"{verdict.rule}: {verdict.message}")
-    wrong = (other_targets(plan, state) or other_promise(plan, judged.weighing)) if rollback is None else ""
+    wrong = ""
+    if rollback is None:
+        wrong = other_targets(plan, state) or other_promise(plan, judged.weighing) or forgotten(plan, facts)
     if wrong:
         return Verdict.block(ID, Reason.PLAN_INVALID, wrong)
     return Verdict.allow(ID, "undoes a merged change" if rollback else verdict.message)
@@ -88,6 +93,17 @@ def other_promise(plan: Plan, weighing: Weighing | None) -> str:
     if told is None or weighing is None or _figures(told) == _figures(weighing):
         return ""
     return f"the record promises {_figures(told)}, computed is {_figures(weighing)} (share of time, seconds of cost, seconds left)"
+
+
+def forgotten(plan: Plan, facts: Facts) -> str:
+    """Which lessons of the record on the base the plan leaves out: they make its promise more careful. Empty for none."""
+    path = plan_path(plan.overlay, plan.workload.slug)
+    text = facts.base_files.get(path)
+    known = parse_json(Plan, text, what=path).lessons if text is not None else ()
+    missing = [lesson for lesson in known if lesson not in plan.lessons]
+    if not missing or len(plan.lessons) >= MOST_LESSONS:
+        return ""
+    return f"the record leaves out what came of {missing[0].chord}, merged as {missing[0].commit[:12]}"
 
 
 def _figures(weighing: Weighing) -> tuple[float | None, float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gitops_mk.core.chords.relief import PREFETCH, WORKERS, bursts
 from gitops_mk.core.chords.search import Values, least_move
 from gitops_mk.core.chords.sizes import stalled_batches
-from gitops_mk.core.chords.solve import Solution, State, moves, needs
+from gitops_mk.core.chords.solve import Solution, State, movable, moves, needs
 from gitops_mk.model.signal import SignalName
 
 
@@ -14,12 +14,12 @@ def targets(state: State) -> Solution:
     lacking = needs(state, PREFETCH)
     if lacking:
         return lacking
-    knobs = [PREFETCH, *([WORKERS] if WORKERS in state.knobs and WORKERS in state.allowed else [])]
+    knobs = movable(state, PREFETCH, WORKERS)
     loaders, queue = state.knobs.get(WORKERS, 1), state.knobs[PREFETCH]
     batches = stalled_batches(state.seen.get(SignalName.BURST), state.knobs)
 
     def left(values: Values) -> float:
         return bursts(batches, (loaders, values.get(WORKERS, loaders)), (queue, values.get(PREFETCH, queue)))
 
-    found = least_move(state, knobs, left) or {PREFETCH: queue}
+    found = least_move(state, knobs, left) or {knobs[0]: state.knobs[knobs[0]]}
     return moves(state, found, f"{batches:.3g} batches more kept ready, so that a stall of the input is absorbed")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from gitops_mk.core.chords.relief import PREFETCH, WORKERS, slow_loader
 from gitops_mk.core.chords.search import Values, least_move
 from gitops_mk.core.chords.sizes import slow_worker
-from gitops_mk.core.chords.solve import Solution, State, moves, needs
+from gitops_mk.core.chords.solve import Solution, State, movable, moves, needs
 from gitops_mk.model.signal import SignalName
 
 
@@ -18,13 +18,13 @@ def targets(state: State) -> Solution:
     lacking = needs(state, WORKERS)
     if lacking:
         return lacking
-    knobs = [WORKERS, *([PREFETCH] if PREFETCH in state.knobs and PREFETCH in state.allowed else [])]
+    knobs = movable(state, WORKERS, PREFETCH)
     excess, share = slow_worker(state.seen.get(SignalName.STRAGGLER))
 
     def left(values: Values) -> float:
         return slow_loader(excess, share, _both(state, values, WORKERS), _both(state, values, PREFETCH))
 
-    found = least_move(state, knobs, left) or {WORKERS: state.knobs[WORKERS]}
+    found = least_move(state, knobs, left) or {knobs[0]: state.knobs[knobs[0]]}
     return moves(state, found, "the slow loader's share of the batches falls as the loaders grow in number")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gitops_mk.core.chords.batch import split_batch
+from gitops_mk.core.chords.batch import split_towards
 from gitops_mk.core.chords.relief import GRAD_ACCUM, MICROBATCH
 from gitops_mk.core.chords.solve import Solution, State, lowered, moves, raised, unsolved
 from gitops_mk.model.verdict import Reason
@@ -41,5 +41,5 @@ def _batch_step(state: State, away: dict[str, int]) -> Solution:
         return unsolved(Reason.INVARIANT_VIOLATED, "the stable profile moves only one of the batch pair")
     if state.knobs[GRAD_ACCUM] * state.knobs[MICROBATCH] != away[GRAD_ACCUM] * away[MICROBATCH]:
         return unsolved(Reason.INVARIANT_VIOLATED, "the stable profile has another global batch")
-    # The least move towards the profile: the profile itself is one, so no step goes past it.
-    return split_batch(state, up=away[GRAD_ACCUM] > state.knobs[GRAD_ACCUM])
+    up = away[GRAD_ACCUM] > state.knobs[GRAD_ACCUM]
+    return split_towards(state, away[MICROBATCH if up else GRAD_ACCUM], up=up)

@@ -11,6 +11,7 @@ import numpy as np
 from gitops_mk.core.detect.answers import found, nothing, percent
 from gitops_mk.core.detect.clean import clean, episodes
 from gitops_mk.core.detect.history import View
+from gitops_mk.core.detect.locate import LOCATED
 from gitops_mk.core.detect.stats import series
 from gitops_mk.core.parse.columns import Bools
 from gitops_mk.model.signal import Signal, SignalName
@@ -22,8 +23,6 @@ EPISODES = 3
 SHORTEST = 2
 COST = 0.025
 CLUSTERING = 0.25
-# The cause is located in what takes that part of the loss.
-LOCATED = 0.5
 
 
 def detect(view: View) -> Signal:

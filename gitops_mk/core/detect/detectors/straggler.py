@@ -14,6 +14,7 @@ import numpy as np
 from gitops_mk.core.detect.answers import found, nothing, percent, unknown
 from gitops_mk.core.detect.clean import episodes
 from gitops_mk.core.detect.history import QUIET, View, lag_of
+from gitops_mk.core.detect.locate import LOCATED
 from gitops_mk.core.detect.stats import block_quantile, edges, median, series, spread
 from gitops_mk.core.parse.columns import F64, Bools
 from gitops_mk.model.signal import Signal, SignalName
@@ -36,8 +37,7 @@ LATE_STEPS = 30
 IMBALANCE = 0.10
 # A worker's time is part of the step's when it is no longer than that, give or take how the two are measured.
 INSIDE = 1.02
-# The cause is located in what takes that part of the loss.
-LOCATED = 0.5
+CLOSELY = 0.8
 
 
 def detect(view: View) -> Signal:
@@ -178,7 +178,7 @@ def _found(
         onset_step=int(steps[first]),
         duration_steps=len(steps) - first,
         culprits=names,
-        cause=_cause(view, full, cost),
+        cause=_cause(view, full, first, cost),
         series=series(workers[:, worst]),
         values={
             "slow_share": float(share[worst]),
@@ -203,13 +203,25 @@ def _cost(view: View, workers: F64, full: Bools) -> float:
     return min(max(share, 0.0), 1.0)
 
 
-def _cause(view: View, full: Bools, cost: float) -> str | None:
-    """Whether the steps wait for input by as much as the slow worker costs; None where they don't tell."""
+def _cause(view: View, full: Bools, first: int, cost: float) -> str | None:
+    """Whether the steps wait for input by as much as the slow worker costs; None where they don't tell.
+
+    What they wait longer since it is slow; of one that was slow from the start, all that they wait, which has to fit the
+    cost closely to be it.
+    """
     wait, ms = view.recent.wait_ms[full], view.recent.step_ms[full]
     given = np.isfinite(wait)
-    if int(given.sum()) < FEWEST:
+    before, since = given.copy(), given.copy()
+    before[first:], since[:first] = False, False
+    if int(since.sum()) < FEWEST:
         return None
-    return "input" if float(wait[given].sum() / ms[given].sum()) >= LOCATED * cost else "compute"
+    waited = float(wait[since].mean() / ms[since].mean())
+    if int(before.sum()) >= FEWEST:
+        more = float((wait[since].mean() - wait[before].mean()) / ms[since].mean())
+        return "input" if more >= LOCATED * cost else "compute"
+    if waited >= CLOSELY * cost:
+        return "input"
+    return "compute" if waited <= (1.0 - CLOSELY) * cost else None
 
 
 def _onset(far: Bools) -> int:

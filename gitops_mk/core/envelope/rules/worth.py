@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gitops_mk.core.envelope.context import Context
+from gitops_mk.core.render.figures import brief, duration, share
 from gitops_mk.model.verdict import Reason, Verdict
 from gitops_mk.model.weighing import Weighing
 
@@ -25,11 +26,11 @@ def sum_up(weighing: Weighing) -> str:
         return weighing.gain.reasoning
     if weighing.share is None or weighing.saved_s is None:
         return f"no gain can be promised: {weighing.gain.reasoning}"
-    told = f"{100 * weighing.share:.2g} % of the time should be saved"
+    told = f"{share(weighing.share)} of the time should be saved"
     if weighing.share < weighing.least_share:
-        return f"{told}, the passport asks for {100 * weighing.least_share:.2g} %: {weighing.gain.reasoning}"
-    told += f", {weighing.saved_s:.0f} s in the {weighing.remaining_s:.0f} s that remain"
+        return f"{told}, the passport asks for {share(weighing.least_share)}: {weighing.gain.reasoning}"
+    told += f", {duration(weighing.saved_s)} in the {duration(weighing.remaining_s)} that remain"
     if weighing.ratio is None:
         return f"{told}, and the delivery costs nothing"
-    told += f", {weighing.ratio:.2g} times the {weighing.cost.total_s:.0f} s it costs"
-    return f"{told}; the passport asks for {weighing.needed:.2g} times"
+    told += f", {brief(weighing.ratio)} times the {duration(weighing.cost.total_s)} it costs"
+    return f"{told}; the passport asks for {brief(weighing.needed)} times"

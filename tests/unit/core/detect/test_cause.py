@@ -54,6 +54,10 @@ class TestDrift:
     def test_memory_runs_short(self, observe: Observe) -> None:
         assert self.cause(observe, num_alloc_retries=lambda i, _: max(0, i - 200)) == "memory"
         assert self.cause(observe, num_alloc_retries=lambda i, _: 3) is None
+        assert self.cause(observe, num_alloc_retries=lambda i, _: i // 20) is None, "as often as before"
+        assert self.cause(observe, num_alloc_retries=lambda i, _: int(i > 300)) is None, "one is none"
+        restarted = lambda i, _: i % 150 if i > 200 else 0  # noqa: E731 - a counter that begins again
+        assert self.cause(observe, num_alloc_retries=restarted) == "memory"
         assert self.cause(observe, gpu_mem_util_pct=lambda i, _: 80.0 if i < 200 else 96.0) == "memory"
         assert self.cause(observe, gpu_mem_util_pct=lambda i, _: 96.5) is None
 
@@ -63,8 +67,13 @@ class TestDrift:
 
 
 class TestStraggler:
-    def records(self, *, wait: float | None = None, ahead: bool = False) -> list[Json]:
-        """Four ranks, one at 1.5 times the others; or four loaders that work ahead, one of them too slow."""
+    def records(
+        self, *, wait: float | None = None, ahead: bool = False, since: int = 0, usual: float = 0.0
+    ) -> list[Json]:
+        """Four ranks, one at 1.5 times the others since some step; or four loaders that work ahead, one of them too slow.
+
+        `wait`: the share of a step that waits for input since then, `usual` before.
+        """
         rng = np.random.default_rng(5)
         out = []
         for i in range(300):
@@ -73,11 +82,11 @@ class TestStraggler:
                 workers = [base[0], base[1], base[2] * 8.0, base[3]]
                 took = 100.0 if i % 4 else 300.0
             else:
-                workers = [base[0], base[1], base[2] * 1.5, base[3]]
+                workers = [base[0], base[1], base[2] * (1.5 if i >= since else 1.0), base[3]]
                 took = max(workers) + 1.0
             record: Json = {"step": i, "step_time_ms": took, "worker_latencies_ms": workers}
             if wait is not None:
-                record["data_wait_ms"] = wait * took
+                record["data_wait_ms"] = (wait if i >= since else usual) * took
             out.append(record)
         return out
 
@@ -90,9 +99,18 @@ class TestStraggler:
         evidence = the(observe(self.records(ahead=True)), SignalName.STRAGGLER).evidence
         assert evidence.values["cost_share"] == pytest.approx(1 / 3, abs=0.02)
 
-    @pytest.mark.parametrize(("wait", "cause"), [(0.3, "input"), (0.05, "compute")])
-    def test_whether_input_is_waited_for(self, observe: Observe, wait: float, cause: str) -> None:
+    @pytest.mark.parametrize(("wait", "cause"), [(0.3, "input"), (0.15, None), (0.05, "compute")])
+    def test_of_one_that_always_was_slow_all_waiting_has_to_fit(
+        self, observe: Observe, wait: float, cause: str | None
+    ) -> None:
         assert the(observe(self.records(wait=wait)), SignalName.STRAGGLER).evidence.cause == cause
+
+    @pytest.mark.parametrize(
+        ("wait", "usual", "cause"), [(0.3, 0.0, "input"), (0.3, 0.3, "compute"), (0.4, 0.1, "input")]
+    )
+    def test_waiting_that_came_with_it(self, observe: Observe, wait: float, usual: float, cause: str) -> None:
+        seen = observe(self.records(wait=wait, usual=usual, since=100))
+        assert the(seen, SignalName.STRAGGLER).evidence.cause == cause
 
 
 class TestBurst:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gitops_mk.core.parse import reader as reader_module
 from gitops_mk.core.parse.columns import EMPTY, NAMES, Columns, concat
-from gitops_mk.core.parse.reader import MAX_LINE, Reader, detect_format
+from gitops_mk.core.parse.reader import MAX_LINE, Reader, detect_format, is_table
 from gitops_mk.core.parse.rows import MAX_KEYS, MAX_WORKERS
 from gitops_mk.errors import InputError
 
@@ -473,3 +473,4 @@ def test_seconds_too_many_for_milliseconds_are_no_step_time() -> None:
 )
 def test_what_one_line_tells_of_the_format(line: bytes, format_: str | None) -> None:
     assert detect_format(line) == format_
+    assert is_table(format_) is (format_ in ("csv", "lightning-csv"))
