@@ -155,8 +155,8 @@ class WorkloadSettings(Frozen):
     )
     total_steps: Annotated[int, Field(ge=1, le=2**53)] | None = Field(
         None,
-        description="How many steps the job takes in all, so that a gain is weighed over what remains. Default: the passport's "
-        "`economics.horizon_s`.",
+        description="How many steps the job takes in all, so that a gain is weighed over what remains; for telemetry that tells "
+        "the step. Default: the passport's `economics.horizon_s`.",
     )
     delivery: Delivery = Field(
         "annotation",

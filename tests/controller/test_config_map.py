@@ -102,7 +102,7 @@ def values(post: Post) -> dict[str, str]:
 def test_it_is_planned_from_the_config_map(post: Post) -> None:
     assert look(post).state == "pull request #1 open"
     (pr,) = post.forge.list_prs()
-    assert pr.changes == {"dataloader_num_workers": (2, 4), "dataloader_prefetch_factor": (2, 4)}
+    assert pr.changes == {"dataloader_num_workers": (2, 6)}
 
 
 def test_a_merge_counts_once_the_config_map_holds_the_values(post: Post, cluster: SimCluster) -> None:

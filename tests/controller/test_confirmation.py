@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,38 @@ def test_how_many_is_the_teams_to_say(post: Post) -> None:
     config = post.world.file(CONFIG).decode()
     post.world.commit({CONFIG: (config + "limits: {confirmations: 1}\n").encode()})
     assert look(post, Memory()).state == "pull request #1 open"
+
+
+def test_what_is_not_worth_its_cost_any_more_is_withdrawn(post: Post) -> None:
+    memory = Memory()
+    for _ in range(3):
+        look(post, memory)
+    config = post.world.file(CONFIG).decode()
+    head, found, rest = config.partition("    overlay:")
+    assert found
+    post.world.commit({CONFIG: f"{head}    total_steps: 401\n{found}{rest}".encode()})
+    told = look(post, memory)
+    assert told.state == "pull request #1 closed"
+    (pr,) = post.forge.list_prs()
+    assert str(pr.close_reason).startswith("it is not worth its cost any more: ")
+
+
+def test_a_detector_that_can_not_tell_withdraws_nothing(post: Post) -> None:
+    memory = Memory()
+    for _ in range(3):
+        look(post, memory)
+
+    class Blind(Heard):
+        """The same run without its workers' times."""
+
+        def chunks(self) -> Iterator[bytes]:
+            for block in super().chunks():
+                records = [json.loads(line) for line in block.splitlines()]
+                yield b"".join(
+                    json.dumps({k: v for k, v in r.items() if k != "worker_latencies_ms"}).encode() + b"\n"
+                    for r in records
+                )
+
+    post.source = lambda found, since: Blind("stable")
+    reconcile(seen(post, trainer()), post.snapshot(), memory, post.desk)
+    assert states(post) == [("INPUT-STRAGGLER", PrState.OPEN)]
