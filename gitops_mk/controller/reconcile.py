@@ -23,6 +23,7 @@ from gitops_mk.core.planner import Options
 from gitops_mk.core.policy import Policy
 from gitops_mk.core.source import Source, at_revision
 from gitops_mk.model.change import ROLLOUT_CHECK, AppliedChange, Check, Comment, PullRequest
+from gitops_mk.model.knob import KNOWN_KNOBS
 from gitops_mk.model.settings import WorkloadSettings
 from gitops_mk.model.signal import Observation
 from gitops_mk.model.times import format_time, parse_time
@@ -247,6 +248,10 @@ def _drift(found: Found, settings: WorkloadSettings, snapshot: Snapshot, desk: D
     build = desk.tools.builder.build(snapshot.files, settings.overlay)
     # Values in a ConfigMap run as soon as it holds them: no pod restarts, and none is waited for.
     built = built_knobs(build, carrier_of(snapshot.policy.settings, settings, build))
+    if found.delivery == "configmap":
+        # Whatever else looks like a knob in a ConfigMap is nobody's business.
+        ours = {*KNOWN_KNOBS, *snapshot.policy.passport(settings).knobs}
+        built = {knob: value for knob, value in built.items() if knob in ours}
     differing = sorted(knob for knob, value in built.items() if found.knobs.get(knob) != value)
     if not differing:
         return None

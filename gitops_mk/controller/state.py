@@ -135,6 +135,15 @@ def _refuse_moved(record: Plan, target: PatchTarget) -> None:
 
     A plan that took their place would take them back along: more than it says.
     """
+    moved = record.target.delivery == target.delivery == "configmap" and (
+        (record.target.name, record.target.namespace) != (target.name, target.namespace)
+    )
+    if moved:
+        folder, slug = component_dir(record.overlay), record.workload.slug
+        raise InputError(
+            f"{record.workload}: {folder} sets its knobs in ConfigMap {record.target.name}, the configuration means {target.name}",
+            hint=f"move the values by a commit of your own: into the base, and {slug}.* out of {folder} with its `patches:` entry",
+        )
     if record.target.delivery != target.delivery:
         folder, slug = component_dir(record.overlay), record.workload.slug
         raise InputError(

@@ -6,7 +6,6 @@ import re
 from typing import Final
 
 from gitops_mk.core import yamldocs
-from gitops_mk.core.enrolment import is_enrolled
 from gitops_mk.core.mounts import uses
 from gitops_mk.errors import InputError
 from gitops_mk.model.knob import KNOWN_KNOBS
@@ -71,7 +70,13 @@ def _refuse(settings: RepoSettings, ref: WorkloadRef, doc: yamldocs.Leaves, carr
     immutable = found.at("immutable")
     if immutable is not None and immutable.text == "true":
         raise InputError(f"{carrier} is immutable: its values can't change", hint="take `immutable` out of it")
-    mine = [use.how for use in uses(doc, build) if use.config_map == carrier.name]
+    all_uses = [use for use in uses(doc, build) if use.config_map == carrier.name]
+    mine = [use.how for use in all_uses if not use.ended]
+    if all_uses and not mine:
+        raise InputError(
+            f"{ref} uses {carrier} in init containers alone: they have ended when a change comes",
+            hint="mount the whole ConfigMap as a directory in the container that reads the knobs",
+        )
     if not mine:
         raise InputError(
             f"{ref} does not mount {carrier} as the overlay builds it",
@@ -85,17 +90,12 @@ def _refuse(settings: RepoSettings, ref: WorkloadRef, doc: yamldocs.Leaves, carr
             )
     for other in (doc for kind in API_VERSIONS for doc in yamldocs.documents(build, kind=kind)):
         owner = _workload(other)
-        if (
-            owner is None
-            or owner == ref
-            or owner.namespace != carrier.namespace
-            or not is_enrolled(settings, owner, build)
-        ):
+        if owner is None or owner == ref or owner.namespace != carrier.namespace:
             continue
         if any(use.config_map == carrier.name for use in uses(other, build)):
             raise InputError(
                 f"{owner} uses {carrier}, too: one change would move the knobs of both",
-                hint="give each enrolled workload a ConfigMap of its own",
+                hint="give the workload a ConfigMap of its own",
             )
 
 

@@ -14,7 +14,7 @@ from gitops_mk.core.live import NotNow, at_rest, foreign_owner, live_knobs
 from gitops_mk.core.objects import items, part, text
 from gitops_mk.core.source import NoSource, Source, SyncObjects, find_source, same_repository
 from gitops_mk.model.cluster import LiveObject
-from gitops_mk.model.knob import ANNOTATION_PREFIX
+from gitops_mk.model.knob import ANNOTATION_PREFIX, KNOWN_KNOBS
 from gitops_mk.model.settings import RepoSettings, WorkloadSettings
 from gitops_mk.model.verdict import Reason
 from gitops_mk.model.workload import TEMPLATED_KINDS, Delivery, KnobMap, WorkloadRef
@@ -52,7 +52,9 @@ class Found:
             return replace(found, not_now=NotNow(Reason.DEPLOYMENT_MISSING, f"{carrier} is not in the cluster"))
         if not found.knobs:
             return replace(found, not_now=NotNow(Reason.UNKNOWN_KNOB, f"{carrier} holds no knob by its bare name"))
-        return replace(found, not_now=foreign_owner(config_map, found.knobs, managers))
+        # Whatever else looks like a knob in it is nobody's business; what a passport declares, verify looks at.
+        known = {knob: value for knob, value in found.knobs.items() if knob in KNOWN_KNOBS}
+        return replace(found, not_now=foreign_owner(config_map, known, managers))
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,14 @@ _RUNTIMES: Final = ("ClusterTrainingRuntime", "TrainingRuntime")
 
 
 class Use(NamedTuple):
-    """One way in which a pod uses a ConfigMap: `how` is None where a volume of it is mounted whole, else why that is not live."""
+    """One way in which a pod uses a ConfigMap: `how` is None where a volume of it is mounted whole, else why that is not live.
+
+    `ended`: by a container that has ended when the others begin, so that no change reaches it.
+    """
 
     config_map: str
     how: str | None
+    ended: bool = False
 
 
 def uses(workload: Leaves, build: str) -> tuple[Use, ...]:
@@ -68,12 +72,21 @@ def _pod_specs(workload: Leaves, build: str) -> Iterator[Any]:
 
 def _of_spec(spec: Any) -> Iterator[Use]:
     volumes = {text(volume, "name"): tuple(_sources(volume)) for volume in items(spec, "volumes")}
-    for container in (*items(spec, "initContainers"), *items(spec, "containers")):
-        yield from _of_environment(container)
-        for mount in items(container, "volumeMounts"):
-            by_path = text(mount, "subPath") or text(mount, "subPathExpr")
-            for use in volumes.get(text(mount, "name"), ()):
-                yield use._replace(how="by subPath") if by_path else use
+    for container in items(spec, "containers"):
+        yield from _of_container(container, volumes)
+    for container in items(spec, "initContainers"):
+        # One that is restarted always is a sidecar, and goes on.
+        sidecar = text(container, "restartPolicy") == "Always"
+        for use in _of_container(container, volumes):
+            yield use if sidecar else use._replace(ended=True)
+
+
+def _of_container(container: Any, volumes: Mapping[str, tuple[Use, ...]]) -> Iterator[Use]:
+    yield from _of_environment(container)
+    for mount in items(container, "volumeMounts"):
+        by_path = text(mount, "subPath") or text(mount, "subPathExpr")
+        for use in volumes.get(text(mount, "name"), ()):
+            yield use._replace(how="by subPath") if by_path else use
 
 
 def _of_environment(container: Any) -> Iterator[Use]:

@@ -241,7 +241,7 @@ def test_a_merge_is_on_record_once_the_config_map_has_it_and_the_job_runs_on(sit
     after = site.kube.get("Job", "train", site.namespace)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
-    assert site.kube.get("ConfigMap", "knobs", site.namespace)["data"]["dataloader_num_workers"] == "4"
+    assert site.kube.get("ConfigMap", "knobs", site.namespace)["data"]["dataloader_num_workers"] == "6"
     wrote = {
         (r.verb, r.what, r.dry_run) for r in requests(site.cluster.audit_log, site.user, verbs=MUTATING, start=start)
     }

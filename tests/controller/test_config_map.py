@@ -237,3 +237,25 @@ def test_the_inventory_shows_what_the_config_map_holds(post: Post, cluster: SimC
     assert (told().delivery, told().knobs) == ("configmap", KNOBS)
     cluster.denied.add(("get", "ConfigMap"))
     assert told().not_now.reason is Reason.CLUSTER_UNREACHABLE
+
+
+def test_what_else_looks_like_a_knob_is_nobodys_business(post: Post, cluster: SimCluster) -> None:
+    """A trainer's own counters may stand beside the knobs, and be somebody else's."""
+    with_epoch = manifest().replace(b"data:\n", b'data:\n  epoch: "1"\n')
+    post.world.commit({BASE: with_epoch})
+    owner = {"manager": "curriculum", "operation": "Update", "fieldsV1": {"f:data": {"f:epoch": {}}}}
+    cluster.put(live_map({"epoch": "3"}, managedFields=[owner]))
+    assert look(post).state == "pull request #1 open"
+
+
+def test_values_in_a_config_map_of_another_name_are_moved_by_hand(post: Post, cluster: SimCluster) -> None:
+    post.merge = True
+    assert look(post).state == "pull request #1 merged"
+    post.merge = False
+    cluster.put(live_map(values(post)))
+    assert look(post).state == "rolled out"
+    other = manifest().replace(b"name: knobs}", b"name: others}").replace(b"  name: knobs\n", b"  name: others\n")
+    post.world.commit({BASE: manifest().split(b"---")[0] + b"---\n" + other})
+    cluster.put({**live_map(), "metadata": {"name": "others", "namespace": "ml"}})
+    with pytest.raises(InputError, match="in ConfigMap knobs, the configuration means others"):
+        look(post)

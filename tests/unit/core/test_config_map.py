@@ -148,8 +148,8 @@ class TestCarrier:
                 "by env",
             ),
             (
-                built(config_map(), workload({**pod("knobs"), "initContainers": [{"envFrom": [{"configMapRef": {"name": "knobs"}}]}]})),
-                "by envFrom",
+                built(config_map(), workload({**pod("knobs"), "initContainers": pod("knobs")["containers"], "containers": [{}]})),
+                "in init containers alone",
             ),
             (
                 built(
@@ -166,13 +166,25 @@ class TestCarrier:
         with pytest.raises(InputError, match=said):
             carrier_of(SETTINGS, LISTED, build)
 
-    def test_one_that_another_enrolled_workload_uses(self) -> None:
+    def test_a_container_that_prepares_the_pod_reads_it_too(self) -> None:
+        """What has ended sees no change, and needs none; a sidecar goes on."""
+        reads = [{"envFrom": [{"configMapRef": {"name": "knobs"}}]}]
+        build = built(config_map(), workload({**pod("knobs"), "initContainers": reads}))
+        assert carrier_of(SETTINGS, LISTED, build) == CARRIER
+        sidecar = {**pod("knobs"), "containers": [{}]}
+        sidecar["initContainers"] = [{**pod("knobs")["containers"][0], "restartPolicy": "Always"}]
+        assert carrier_of(SETTINGS, LISTED, built(config_map(), workload(sidecar))) == CARRIER
+
+    def test_one_that_another_workload_uses(self) -> None:
         label = {"modekeeper.dev/enabled": "true"}
         enrolled = workload(pod("knobs"), name="other", labels=label)
         with pytest.raises(InputError, match="Deployment ml/other uses ConfigMap ml/knobs, too"):
             carrier_of(SETTINGS, LISTED, built(config_map(), workload(pod("knobs")), enrolled))
+        with pytest.raises(InputError, match="Deployment ml/plain uses ConfigMap ml/knobs, too"):
+            carrier_of(
+                SETTINGS, LISTED, built(config_map(), workload(pod("knobs")), workload(pod("knobs"), name="plain"))
+            )
         harmless = (
-            workload(pod("knobs"), name="plain"),
             workload(pod("else"), name="else", labels=label),
             {**enrolled, "metadata": {**enrolled["metadata"], "namespace": "elsewhere"}},
             {**enrolled, "apiVersion": "apps/v2"},
@@ -616,7 +628,11 @@ class TestEnvelope:
         annotated = PatchTarget(api_version="apps/v1", kind="Deployment", name="trainer")
         assert self.verdict(passport=strict, target=annotated).allowed
 
-    def test_what_was_done_may_be_undone(self) -> None:
-        none = make.passport("perf", actuators=Actuators())
-        undo = make.context(passport=none, delivery="configmap", rollback=make.applied())
+    def test_what_was_done_may_be_undone_where_a_running_job_takes_it_up(self) -> None:
+        hot = make.passport("perf", actuators=Actuators(hot=("dataloader_num_workers",)), allowed_knobs=())
+        undo = make.context(passport=hot, delivery="configmap", rollback=make.applied())
         assert decide(judge(undo)).allowed
+        cold = make.passport("perf", actuators=Actuators())
+        half = decide(judge(make.context(passport=cold, delivery="configmap", rollback=make.applied())))
+        assert half.reason is Reason.KNOB_NOT_ALLOWED
+        assert decide(judge(make.context(passport=cold, rollback=make.applied()))).allowed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from gitops_mk.core.envelope.context import Context
-from gitops_mk.model.times import parse_time
+from gitops_mk.core.ledger import in_force
 from gitops_mk.model.verdict import Reason, Verdict
 
 RULE = "telemetry_is_new"
@@ -19,10 +19,10 @@ def judge(context: Context) -> Verdict:
     if not context.action.changes or context.rollback or last is None or context.observation.source == TIMELESS:
         return Verdict.allow(RULE)
     for change in context.applied:
-        if datetime.fromisoformat(last) <= parse_time(change.at):
+        if datetime.fromisoformat(last) <= in_force(change, context.delivery):
             return Verdict.block(
                 RULE,
                 Reason.INSUFFICIENT_EVIDENCE,
-                f"the telemetry ends at {last}, before {change.chord} was merged at {change.at}",
+                f"the telemetry ends at {last}, before {change.chord}, merged at {change.at}, took effect",
             )
     return Verdict.allow(RULE)
