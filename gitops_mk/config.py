@@ -48,7 +48,7 @@ def parse_duration(text: str) -> float:
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     for unit in sorted(units, key=len, reverse=True):
         number = text.removesuffix(unit)
-        if number != text and number.isascii() and number.isdecimal():
+        if number != text and len(number) <= 15 and number.isascii() and number.isdecimal():
             return int(number) * units[unit]
     raise ConfigError(f"duration {text!r}, expected a number with a unit", hint="for example 30s, 2m or 1h")
 

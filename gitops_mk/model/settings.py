@@ -26,6 +26,10 @@ CONFIG_DIR = ".modekeeper"
 CONFIG_PATH = f"{CONFIG_DIR}/config.yaml"
 KILL_SWITCH_PATH = f"{CONFIG_DIR}/kill-switch"
 
+MAX_PROMETHEUS_STEP_S = 3600.0
+MAX_PROMETHEUS_DURATION_S = 30 * 86400.0
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNSAFE = frozenset('\\\0\n\r\t*?"<>|:')
 
 
@@ -57,6 +61,22 @@ def a_time_zone(value: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
         raise ValueError(f"{value!r} is no time zone, expected one such as UTC or Europe/Berlin") from exc
     return value
+
+
+def at_most(most: str) -> AfterValidator:
+    """For a Duration: one longer than `most` is refused with a ValueError."""
+
+    def checked(value: str) -> str:
+        if _seconds(value) > _seconds(most):
+            raise ValueError(f"{value!r} is too long, expected at most {most}")
+        return value
+
+    return AfterValidator(checked)
+
+
+def _seconds(duration: str) -> float:
+    number = duration.rstrip("mshd")
+    return int(number) * _UNITS[duration.removeprefix(number)]
 
 
 RepoPath = Annotated[str, StringConstraints(max_length=512), AfterValidator(safe_repo_path)]
@@ -96,8 +116,12 @@ class PrometheusSettings(Frozen):
         description="Its address, with the path prefix where it has one, and without a user. Default: that of the environment. "
         "Credentials are sent to it only where the environment or an option names the same origin.",
     )
-    step: Duration = Field("15s", description="Time between two samples: `15s`, `1m`.")
-    duration: Duration = Field("1h", description="How far back is asked for when nothing else says so.")
+    step: Annotated[Duration, at_most("1h")] = Field(
+        "15s", description="Time between two samples: `15s`, `1m`; at most `1h`."
+    )
+    duration: Annotated[Duration, at_most("30d")] = Field(
+        "1h", description="How far back is asked for when nothing else says so; at most `30d`."
+    )
     presets: tuple[Literal["dcgm", "ray", "torchtitan"], ...] = Field(
         (), description="Queries for metrics with known names."
     )
@@ -109,7 +133,10 @@ class PrometheusSettings(Frozen):
         None,
         description="The label that tells workers apart. Default: the first of `pod`, `rank`, `Hostname` and the like that does.",
     )
-    timeout: Duration = Field("30s", description="How long one answer may take.")
+    timeout: Annotated[Duration, at_most("60s")] = Field(
+        "30s",
+        description="How long the server may evaluate one query; at most `60s`. Together, queries take three minutes at most.",
+    )
 
 
 class TelemetrySettings(Frozen):

@@ -316,6 +316,68 @@ class TestOutOfOrder:
         error, _ = self.refused(faulty)
         assert "did not end" in error.message
 
+    def test_headers_that_drip(self, faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Each byte comes long before a socket's own limit of over five seconds.
+        monkeypatch.setattr(prometheus_http, "TRANSFER_S", 0.1)
+        faulty.answer = lambda question: Reply(drip=True)
+        error, slept = self.refused(faulty, timeout_s=0.1)
+        assert "did not end" in error.message
+        assert slept == []
+
+    def test_all_queries_together_have_an_end(self, faulty: Faulty) -> None:
+        now = 0.0
+
+        def answer(question: Question) -> Reply:
+            nonlocal now
+            now += 30.0
+            return broken.matrix(question, {"": 1.0})
+
+        faulty.answer = answer
+        queries = {"step_time_s": "a", "loss": "b", "throughput": "c", "wait_s": "d"}
+        found = source(faulty, queries, samples=500, clock=lambda: now)
+        assert len(records(found)) == 120
+        assert len(faulty.seen) == 6
+        note = "gap: the read took over 180 s: 380 of 500 samples, those after "
+        assert [n for n in found.environment.notes if n.startswith("gap")] == [
+            f"{note}2025-12-31T22:25:00Z, were not asked for"
+        ]
+
+    def test_no_time_for_a_first_answer(self, faulty: Faulty) -> None:
+        now = 0.0
+
+        def sleep(seconds: float) -> None:
+            nonlocal now
+            slept.append(seconds)
+            now += seconds
+
+        def answer(question: Question) -> Reply:
+            nonlocal now
+            now += 44.0 if question.form["query"] == "x" else 27.0
+            if len(faulty.seen) == 3:
+                return broken.matrix(question, {"": 1.0})
+            return broken.error(503, "unavailable", "starting", ("Retry-After", "9"))
+
+        faulty.answer = answer
+        slept: list[float] = []
+        with pytest.raises(TelemetryError, match="gave no answer in the 180 s that all queries may take") as caught:
+            records(source(faulty, {"step_time_s": "x", "loss": "y"}, sleep=sleep, clock=lambda: now))
+        assert caught.value.hint
+        assert slept == [9.0, 9.0, 3.0]
+        assert len(faulty.seen) == 4
+
+    def test_the_end_of_all_queries_ends_an_answer(self, faulty: Faulty) -> None:
+        now = 0.0
+
+        def answer(question: Question) -> Reply:
+            nonlocal now
+            now += 181.0
+            return broken.matrix(question, {"": 1.0})
+
+        faulty.answer = answer
+        error, slept = self.refused(faulty, clock=lambda: now)
+        assert "that all queries may take" in error.message
+        assert slept == []
+
     @pytest.mark.parametrize("kind", ["samples", "timeout", "size"])
     def test_less_is_asked_for_where_that_helps(
         self, faulty: Faulty, kind: str, monkeypatch: pytest.MonkeyPatch

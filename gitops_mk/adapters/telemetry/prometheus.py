@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from gitops_mk.adapters.telemetry.prometheus_access import PrometheusAccess
-from gitops_mk.adapters.telemetry.prometheus_http import PrometheusClient, TooMuch
+from gitops_mk.adapters.telemetry.prometheus_http import OutOfTime, PrometheusClient, TooMuch
 from gitops_mk.core.prometheus.grid import FIRST_POINTS, LEAST_POINTS, MOST_POINTS, grid, points
 from gitops_mk.core.prometheus.records import Recorder
 from gitops_mk.errors import TelemetryError
 from gitops_mk.model.telemetry import Environment, SourceInfo
 
 BLOCK: Final = 262_144
+# Of one read, whatever number of queries it takes.
+MAX_TOTAL_S: Final = 180.0
 WITHHELD: Final = "credentials for Prometheus were not sent: they are for another origin than the configured one"
 
 
@@ -21,7 +23,7 @@ class PrometheusSource:
     """The last `duration_s` seconds of a Prometheus, a sample every `step_s`; `queries` are expressions by role.
 
     JSON lines as `core.prometheus.records` makes them. `environment` says which machines labels name, and what is missing.
-    `now` is epoch seconds.
+    `now` is epoch seconds, `clock` seconds that never go back. Raises ConfigError for a step or a duration beyond their limits.
     """
 
     def __init__(
@@ -35,9 +37,10 @@ class PrometheusSource:
         worker_label: str | None = None,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = access.address.url
-        self._client = PrometheusClient(access, timeout_s=timeout_s, sleep=sleep)
+        self._client = PrometheusClient(access, timeout_s=timeout_s, sleep=sleep, clock=clock)
         self._queries = dict(queries)
         self._grid = grid(now_s=now(), duration_s=duration_s, step_s=step_s)
         self._recorder = Recorder(self._grid, self._queries, worker_label=worker_label)
@@ -62,7 +65,11 @@ class PrometheusSource:
         )
 
     def chunks(self) -> Iterator[bytes]:
-        """Blocks of whole lines, oldest first. Raises TelemetryError, also where no query has a sample; ConfigError."""
+        """Blocks of whole lines, oldest first, for at most three minutes: what is not read by then is told as a gap.
+
+        Raises TelemetryError, also where no query has a sample; ConfigError.
+        """
+        self._client.limit(MAX_TOTAL_S)
         at, step, most = 0, FIRST_POINTS, MOST_POINTS
         while at < self._grid.size:
             count = min(step, most, self._grid.size - at)
@@ -74,10 +81,14 @@ class PrometheusSource:
                 # For good: a server that ran out of time once would do so again.
                 most = max(LEAST_POINTS, count // 4)
                 continue
+            except OutOfTime as exc:
+                if self._recorder.empty:
+                    raise exc.why from exc
+                break
             yield from _blocks(self._recorder.lines(at, count))
             at += count
             step = points(self._recorder.most_series)
-        yield from _blocks(self._recorder.finish())
+        yield from _blocks(self._recorder.finish(at, why=f"the read took over {MAX_TOTAL_S:.0f} s"))
         if self._recorder.empty:
             raise TelemetryError(
                 f"{self._url} has no sample for any of {', '.join(self._queries)} in that window",

@@ -5,6 +5,7 @@ Queries go by POST, in the body: no proxy cuts them, and no access log keeps the
 
 from __future__ import annotations
 
+import math
 import ssl
 import time
 from collections.abc import Callable
@@ -27,12 +28,20 @@ BLOCK: Final = 262_144
 TRIES: Final = 3
 CONNECT_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 10.0
-# An answer is on its way for so long beyond what its evaluation may take; one that drips never times out between two blocks.
+# An answer, headers and all, may come for so long beyond what its evaluation may take.
 TRANSFER_S: Final = 15.0
 
 
 class TooMuch(Exception):  # noqa: N818 - what became of the question
     """The server would not, or we will not, take so much at once: ask for less. `why` is told where there is no less."""
+
+    def __init__(self, why: TelemetryError) -> None:
+        super().__init__(why.message)
+        self.why = why
+
+
+class OutOfTime(Exception):  # noqa: N818 - what became of the question
+    """The time for all questions together is over. `why` is told where nothing was answered before."""
 
     def __init__(self, why: TelemetryError) -> None:
         super().__init__(why.message)
@@ -46,18 +55,34 @@ class _Reply(NamedTuple):
 
 
 class PrometheusClient:
-    """One Prometheus, asked as one identity. `timeout_s` is for how long it may evaluate one query."""
+    """One Prometheus, asked as one identity. `timeout_s` is for how long it may evaluate one query.
+
+    `clock` is seconds that never go back.
+    """
 
     def __init__(
-        self, access: PrometheusAccess, *, timeout_s: float = 30.0, sleep: Callable[[float], None] = time.sleep
+        self,
+        access: PrometheusAccess,
+        *,
+        timeout_s: float = 30.0,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._access = access
         self._timeout_s = timeout_s
         self._sleep = sleep
+        self._clock = clock
         self._pool: urllib3.PoolManager | None = None
+        # Of all questions, and of the one that is being asked.
+        self._total_s = math.inf
+        self._until = self._end = math.inf
+
+    def limit(self, total_s: float) -> None:
+        """From now on all questions together may take so many seconds."""
+        self._total_s, self._until = total_s, self._clock() + total_s
 
     def query_range(self, role: str, query: str, *, start_ms: int, end_ms: int, step_ms: int) -> Answer:
-        """The samples of one role. Raises TooMuch where a shorter span may do, TelemetryError and ConfigError."""
+        """The samples of one role. Raises TooMuch where a shorter span may do, OutOfTime, TelemetryError and ConfigError."""
         form = {
             "query": query,
             "start": seconds(start_ms),
@@ -74,7 +99,7 @@ class PrometheusClient:
             except TelemetryError as exc:
                 if last or not exc.retryable:
                     raise
-                self._sleep(_pause(None, attempt))
+                self._wait(_pause(None, attempt))
                 continue
             if 200 <= reply.status < 300:
                 return read_answer(reply.data, role=role)
@@ -83,12 +108,34 @@ class PrometheusClient:
                 raise TooMuch(error)
             if last or not error.retryable:
                 raise error
-            self._sleep(_pause(reply.retry_after, attempt))
+            self._wait(_pause(reply.retry_after, attempt))
         raise AssertionError("unreachable")
+
+    def _wait(self, pause_s: float) -> None:
+        self._sleep(max(0.0, min(pause_s, self._until - self._clock())))
+
+    def _left(self) -> float:
+        return self._end - self._clock()
+
+    def _out_of_time(self, role: str) -> OutOfTime:
+        return OutOfTime(
+            TelemetryError(
+                f"{role}: {self._access.address.url} gave no answer in the {self._total_s:.0f} s that all queries may take",
+                hint="ask for a shorter --duration, a longer step, or fewer and simpler queries",
+                retryable=True,
+            )
+        )
 
     def _ask(self, role: str, body: bytes) -> _Reply:
         import urllib3
 
+        limit_s = self._timeout_s + TRANSFER_S
+        now = self._clock()
+        if now >= self._until:
+            raise self._out_of_time(role)
+        # Before the first byte goes out: headers count as well.
+        self._end = min(now + limit_s, self._until)
+        most = max(0.001, self._until - now)
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",
@@ -105,43 +152,45 @@ class PrometheusClient:
                 headers=headers,
                 redirect=False,
                 preload_content=False,
+                timeout=urllib3.Timeout(connect=min(CONNECT_S, most), read=min(self._timeout_s + CONNECT_S, most)),
             )
             return _Reply(int(response.status), response.headers.get("Retry-After"), self._whole(response, role))
         except (urllib3.exceptions.HTTPError, OSError) as exc:
+            if self._clock() >= self._until:
+                raise self._out_of_time(role) from exc
+            if self._left() <= 0:
+                raise TelemetryError(
+                    f"{role}: an answer that did not end in {limit_s:.0f} s",
+                    hint="ask for a shorter --duration or a longer step, or allow a longer timeout",
+                ) from exc
             raise self._unreachable(role, exc) from exc
         finally:
             if response is not None:
                 response.release_conn()
 
     def _whole(self, response: urllib3.BaseHTTPResponse, role: str) -> bytes:
-        blocks, size, end = [], 0, time.monotonic() + self._timeout_s + TRANSFER_S
+        blocks, size = [], 0
         while block := response.read1(BLOCK, decode_content=False):
             blocks.append(block)
             size += len(block)
-            if size <= MAX_ANSWER and time.monotonic() <= end:
+            if size <= MAX_ANSWER:
                 continue
             # What is left of it must not come before the next answer.
             response.close()
-            if size > MAX_ANSWER:
-                raise TooMuch(
-                    TelemetryError(
-                        f"{role}: an answer of over {MAX_ANSWER // 1_048_576} MiB",
-                        hint="aggregate the series: max(…), avg by (pod) (…)",
-                    )
+            raise TooMuch(
+                TelemetryError(
+                    f"{role}: an answer of over {MAX_ANSWER // 1_048_576} MiB",
+                    hint="aggregate the series: max(…), avg by (pod) (…)",
                 )
-            raise TelemetryError(
-                f"{role}: an answer that did not end in {self._timeout_s + TRANSFER_S:.0f} s",
-                hint="ask for a shorter --duration or a longer step, or allow a longer timeout",
             )
         return b"".join(blocks)
 
     def _connections(self) -> urllib3.PoolManager:
-        import urllib3
+        from gitops_mk.adapters.telemetry.prometheus_pool import make_pool
 
         if self._pool is None:
-            timeout = urllib3.Timeout(connect=CONNECT_S, read=self._timeout_s + CONNECT_S)
             context = self._tls() if self._access.address.origin[0] == "https" else None
-            self._pool = urllib3.PoolManager(maxsize=1, retries=False, timeout=timeout, ssl_context=context)
+            self._pool = make_pool(self._left, tls=context)
         return self._pool
 
     def _tls(self) -> ssl.SSLContext:

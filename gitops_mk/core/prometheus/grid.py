@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from gitops_mk.errors import InputError
+from gitops_mk.errors import ConfigError, InputError
+from gitops_mk.model.settings import MAX_PROMETHEUS_DURATION_S, MAX_PROMETHEUS_STEP_S
 
 MOST_POINTS: Final = 10_000
 LEAST_POINTS: Final = 20
@@ -33,8 +34,18 @@ class Grid(NamedTuple):
 def grid(*, now_s: float, duration_s: float, step_s: float) -> Grid:
     """The samples of the last `duration_s` seconds, at whole multiples of the step so that another call asks for the same times.
 
-    Raises InputError for a window without any length, and for over a million samples.
+    Raises InputError for a window without any length, and for over a million samples; ConfigError for a step of over an hour, and
+    for a duration of over 30 days.
     """
+    for name, value, most, words in (
+        ("step", step_s, MAX_PROMETHEUS_STEP_S, "1h"),
+        ("duration", duration_s, MAX_PROMETHEUS_DURATION_S, "30d"),
+    ):
+        # So that what is no number at all is refused as well.
+        if not value <= most:
+            raise ConfigError(
+                f"prometheus: a {name} of {value:g} s, expected at most {words}", hint=f"ask for a shorter {name}"
+            )
     step_ms, duration_ms = round(step_s * 1000), round(duration_s * 1000)
     if step_ms < 1 or duration_ms < 1:
         raise InputError(

@@ -180,10 +180,16 @@ class Recorder:
                         step.fields["worker_ids"] = names
         return out
 
-    def finish(self) -> list[str]:
-        """The last record; the notes are whole then."""
+    def finish(self, asked: int | None = None, *, why: str = "the read was cut short") -> list[str]:
+        """The last record; the notes are whole then. `asked`: how many samples of the grid were asked for, and `why` no more."""
         out = [self._step.line()] if self._step is not None else []
-        end = self._grid.at(self._grid.size - 1)
+        size = self._grid.size if asked is None else asked
+        # Nothing is known of what nobody asked for: no silence, and no counter that stands.
+        end = self._grid.at(size - 1)
+        if size < self._grid.size:
+            self.note(
+                f"gap: {why}: {self._grid.size - size} of {self._grid.size} samples, those after {_time(end)}, were not asked for"
+            )
         if self._last is not None:
             silent = end - self._grid.at(self._last)
             if silent >= max(STANDING_MS, GAP * self._grid.step_ms):

@@ -20,6 +20,8 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
     length: int | None = None
     hang: bool = False
+    # A header that goes on and on, a byte at a time.
+    drip: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,17 @@ def serving() -> Iterator[Faulty]:
             if reply.hang:
                 faulty.stopping.wait(30)
                 self.close_connection = True
+                return
+            if reply.drip:
+                self.close_connection = True
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+                for _ in range(1000):
+                    if faulty.stopping.wait(0.01):
+                        return
+                    try:
+                        self.wfile.write(b"x")
+                    except OSError:
+                        return
                 return
             self.send_response(reply.status)
             for name, value in reply.headers:

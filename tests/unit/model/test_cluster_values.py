@@ -81,6 +81,12 @@ class TestSettings:
         assert RepoSettings.parse(found.plain(), what="again") == found
         assert found.sha256 != settings().sha256
 
+    def test_the_longest_that_a_prometheus_may_take(self) -> None:
+        said = {"timeout": "60s", "step": "1h", "duration": "30d"}
+        found = settings(workloads=[{**WORKLOAD, "telemetry": {"prometheus": said}}]).workloads[0].telemetry.prometheus
+        assert found is not None
+        assert (found.timeout, found.step, found.duration) == ("60s", "1h", "30d")
+
     @pytest.mark.parametrize(
         ("over", "where"),
         [
@@ -97,6 +103,10 @@ class TestSettings:
             ({"forge": {"urls": ["x" * 501]}}, "forge.urls.0"),
             ({"workloads": [{**WORKLOAD, "telemetry": {"container": "a/b"}}]}, "telemetry.container"),
             ({"workloads": [{**WORKLOAD, "telemetry": {"source": "pods"}}]}, "telemetry.source"),
+            *(
+                ({"workloads": [{**WORKLOAD, "telemetry": {"prometheus": {name: value}}}]}, f"{name}.*expected at most")
+                for name, value in (("timeout", "61s"), ("step", "3600001ms"), ("duration", "31d"))
+            ),
             ({"workloads": [{**WORKLOAD, "kind": "Pod"}]}, "workloads.0.kind"),
             ({"workloads": [{**WORKLOAD, "world_size": 0}]}, "workloads.0.world_size"),
         ],

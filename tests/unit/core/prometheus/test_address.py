@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from gitops_mk.core.prometheus.address import address
@@ -65,6 +67,10 @@ def test_samples_are_at_whole_steps() -> None:
         (0, 15, "are no window"),
         (60, 0, "are no window"),
         (LONGEST, 1, "1,000,001 samples, expected at most"),
+        (7200, 3601, "a step of 3601 s, expected at most 1h"),
+        (30 * 86400 + 1, 60, "s, expected at most 30d"),
+        (math.inf, 60, "a duration of inf s"),
+        (60, math.nan, "a step of nan s"),
     ],
 )
 def test_windows_that_are_none(duration: float, step: float, says: str) -> None:

@@ -248,6 +248,15 @@ def test_gaps_ends_and_standing_counters_are_told() -> None:
     )
 
 
+def test_what_was_not_asked_for_is_no_silence() -> None:
+    feed = Feed(60, "step")
+    feed.span(4, {"step": [series([1, 2, 3, 4])]})
+    assert [json.loads(line)["step"] for line in feed.recorder.finish(4, why="no time")] == [4]
+    assert feed.recorder.notes == (
+        "gap: no time: 56 of 60 samples, those after 2026-01-01T00:00:45Z, were not asked for",
+    )
+
+
 def test_many_gaps_and_restarts_leave_room_for_the_rest() -> None:
     values: list[float | None] = []
     for i in range(50):
