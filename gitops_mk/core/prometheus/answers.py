@@ -49,6 +49,8 @@ class Answer(msgspec.Struct):
 
 
 _BODY: Final = msgspec.json.Decoder(_Body)
+# Brackets within brackets, some thousand deep, end in a RecursionError.
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SERIES: Final = msgspec.json.Decoder(list[Series])
 
 
@@ -64,7 +66,7 @@ def read_answer(data: bytes, *, role: str) -> Answer:
                 hint="the expression must give numbers over time",
             )
         series = _SERIES.decode(body.data.result)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except _UNREADABLE as exc:
         raise TelemetryError(
             f"{role}: the answer of {len(data)} bytes is none of Prometheus: it is cut, or no JSON of its API",
             hint="is the address that of a Prometheus, and is there a proxy between?",
@@ -115,7 +117,7 @@ def _error_words(data: bytes) -> str:
 def _decoded(data: bytes) -> _Body | None:
     try:
         body = _BODY.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
     return body if body.status == "error" else None
 

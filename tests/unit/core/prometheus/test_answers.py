@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from gitops_mk.core.prometheus.answers import MAX_SERIES, asks_for_less, read_answer, refusal
 from gitops_mk.errors import TelemetryError
 
+DEEP = b"[" * 200_000 + b"]" * 200_000
+
 
 def body(result: object, **more: object) -> bytes:
     return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}, **more}).encode()
@@ -46,6 +48,10 @@ def test_a_matrix() -> None:
         (b'{"status": "success", "data": {"resultType": "vector", "result": []}}', "a vector, expected a matrix"),
         (body([{"metric": {}, "values": [["x", 1]]}]), "none of Prometheus"),
         (b'{"status": "\xff"}', "none of Prometheus"),
+        (DEEP, "none of Prometheus"),
+        (b'{"status": "success", "data": {"resultType": "matrix", "result": ' + DEEP + b"}}", "none of Prometheus"),
+        (b'{"status": "success", "more": ' + DEEP + b"}", "none of Prometheus"),
+        (body([{"metric": {}, "histograms": ["?"]}]).replace(b'"?"', DEEP), "none of Prometheus"),
         (error("timeout", "too \x1b[31mslow"), "Prometheus says timeout: too [31mslow"),
         (body([{"metric": {}}] * (MAX_SERIES + 1)), "over 1024 series"),
     ],
@@ -70,6 +76,7 @@ def test_what_is_no_answer(data: bytes, says: str) -> None:
         (503, error("", "busy"), "answers 503: busy", True),
         (500, b'{"status": "success"}', "answers 500", True),
         (418, b"", "answers 418", False),
+        (500, b'{"status": ' + DEEP + b"}", "answers 500", True),
     ],
 )
 def test_a_no(status: int, data: bytes, says: str, *, retryable: bool) -> None:
