@@ -1,12 +1,12 @@
 """What a Prometheus says: a matrix of samples, or that and why it will not.
 
-Format: https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview. A body that is not of that format is never
-quoted: whatever stands at an address that somebody wrote down need not be a Prometheus.
+Format: https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview. A body that is not of that format, or an error
+of a kind that Prometheus has not, is never quoted: whatever stands at an address that somebody wrote down need not be a Prometheus.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -15,6 +15,11 @@ from gitops_mk.errors import TelemetryError
 
 MAX_SERIES: Final = 1024
 MAX_WORDS: Final = 300
+# https://github.com/prometheus/prometheus, `web/api/v1/api.go`.
+ERROR_TYPES: Final = frozenset(
+    {"timeout", "canceled", "execution", "bad_data", "internal", "unavailable", "not_found", "not_acceptable"}
+)
+_RESULT_TYPES: Final = frozenset({"vector", "scalar", "string"})
 # Nothing was decided: the same question may be answered later.
 RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -61,8 +66,9 @@ def read_answer(data: bytes, *, role: str) -> Answer:
         if body.status != "success" or body.data is None:
             raise TelemetryError(f"{role}: Prometheus says {_words(body) or 'nothing that is an answer'}")
         if body.data.resultType != "matrix":
+            kind = f"a {body.data.resultType}" if body.data.resultType in _RESULT_TYPES else "of no known type"
             raise TelemetryError(
-                f"{role}: the answer is a {plain(body.data.resultType, most=40) or 'nothing'}, expected a matrix",
+                f"{role}: the answer is {kind}, expected a matrix",
                 hint="the expression must give numbers over time",
             )
         series = _SERIES.decode(body.data.result)
@@ -122,5 +128,8 @@ def _decoded(data: bytes) -> _Body | None:
     return body if body.status == "error" else None
 
 
-def _words(body: Any) -> str:
-    return plain(f"{body.errorType}: {body.error}" if body.errorType else body.error, most=MAX_WORDS)
+def _words(body: _Body) -> str:
+    """What Prometheus itself says of an error; nothing where it is not known to be one of its own."""
+    if body.status != "error" or body.errorType not in ERROR_TYPES:
+        return ""
+    return plain(f"{body.errorType}: {body.error}", most=MAX_WORDS)
