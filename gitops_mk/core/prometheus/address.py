@@ -37,4 +37,9 @@ def address(url: str) -> Address:
         raise ConfigError("the address of Prometheus holds a query or a fragment", hint=hint)
     if parts.scheme not in _PORTS or not host or port == 0 or ".." in parts.path.split("/"):
         raise ConfigError("the address of Prometheus is no http:// or https:// URL", hint=hint)
+    shown = f"[{host}]" if ":" in host else host
+    # `urlsplit` takes a host from the middle of `a[::1]b`, and clients decode what has a percent sign: credentials would be sent
+    # to another host than the one that was compared.
+    if parts.netloc.lower() not in {shown, f"{shown}:{port}"} or "%" in parts.netloc:
+        raise ConfigError("the address of Prometheus has a host or a port that can be read in two ways", hint=hint)
     return Address(url.rstrip("/"), (parts.scheme, host, port or _PORTS[parts.scheme]))

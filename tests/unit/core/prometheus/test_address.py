@@ -16,6 +16,8 @@ from gitops_mk.errors import ConfigError, InputError
     [
         ("http://p:9090", "http://p:9090", ("http", "p", 9090)),
         ("https://P.example.org/prefix/", "https://P.example.org/prefix", ("https", "p.example.org", 443)),
+        ("http://[::1]:9090/x", "http://[::1]:9090/x", ("http", "::1", 9090)),
+        ("HTTP://p", "HTTP://p", ("http", "p", 80)),
         ("http://[::1]", "http://[::1]", ("http", "::1", 80)),
     ],
 )
@@ -37,6 +39,13 @@ def test_an_address(text: str, url: str, origin: tuple[str, str, int]) -> None:
         ("https://p:0", "no http:// or https:// URL"),
         ("https://p/a/../b", "no http:// or https:// URL"),
         ("https://p:99999", "no URL"),
+        ("http://secret.com[::1]:9090", "no URL|in two ways"),
+        ("http://[::1]secret.com:9090", "no URL|in two ways"),
+        ("http://[::1%25secret]:9090", "in two ways"),
+        ("http://a%2esecret:9090", "in two ways"),
+        ("http://[v1.secret]", "in two ways"),
+        ("http://p:", "in two ways"),
+        ("http://p:09090", "in two ways"),
         ("https://[::1", "no URL"),
         ("https://p\nx-secret: 1", "characters that no URL has"),
         ("https://p/ secret", "characters that no URL has"),
