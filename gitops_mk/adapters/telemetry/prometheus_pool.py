@@ -32,11 +32,17 @@ class _Timed(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
+        left = self._checked()
+        self._sock.settimeout(max(_LEAST_S, left if self._silent_s is None else min(left, self._silent_s)))
+        count = self._raw.readinto(buffer)
+        self._checked()
+        return count
+
+    def _checked(self) -> float:
         left = self._left()
         if left <= 0:
             raise TimeoutError("the time for this answer is over")
-        self._sock.settimeout(max(_LEAST_S, left if self._silent_s is None else min(left, self._silent_s)))
-        return self._raw.readinto(buffer)
+        return left
 
     def close(self) -> None:
         if not self.closed:
