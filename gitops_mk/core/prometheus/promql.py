@@ -21,25 +21,33 @@ _REGEX_MATCHERS = frozenset({"=~", "!~"})
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 # Pods' names end in these letters (k8s.io/apimachinery/pkg/util/rand, "SafeEncodeString"): no word is made of them.
 _ALPHABET: Final = "[bcdfghjklmnpqrstvwxz2456789]"
-# A longer name is cut in the names of its pods: with ten characters of the ReplicaSet's hash there is room for 58.
-_LONGEST: Final = 46
+# A longer name may be cut in the names of its pods. A generated name has room for 58 characters, ten of them for a ReplicaSet's
+# hash; KubeRay cuts what stands before `-worker-` at 50, and some releases put `-raycluster-` into it (`utils.PodName`). Other
+# controllers refuse what does not fit.
+_LONGEST: Final[Mapping[str, int]] = {"Deployment": 46, "DaemonSet": 46, "Job": 46, "RayJob": 38}
+# Replicated job, its index, the pod's index (JobSet, `jobs.go`); a TrainJob's pods are those of a JobSet that is called like it.
+_JOB_SET: Final = f"-[a-z0-9][-a-z0-9]*-[0-9]+-[0-9]+-{_ALPHABET}{{5}}"
 _PODS: Final[Mapping[str, str]] = {
     "Deployment": f"-{_ALPHABET}{{1,10}}-{_ALPHABET}{{5}}",
     "StatefulSet": "-[0-9]+",
     "DaemonSet": f"-{_ALPHABET}{{5}}",
     "Job": f"-([0-9]+-)?{_ALPHABET}{{5}}",
+    "JobSet": _JOB_SET,
+    "TrainJob": _JOB_SET,
+    "PyTorchJob": "-(master|worker)-[0-9]+",
+    # Its cluster's pods, not the one that submits it: it does not train.
+    "RayJob": f"-(raycluster|{_ALPHABET}{{5}})(-[-a-z0-9.]*)?-(head|worker)(-[-a-z0-9.]+)?",
 }
 
 
 def names_of(ref: WorkloadRef) -> dict[str, str]:
     """What the placeholders stand for; `pods` is a regular expression for the names of the workload's pods."""
-    ending = _PODS.get(ref.kind, "-[-a-z0-9.]+")
+    longest = _LONGEST.get(ref.kind, len(ref.name))
+    whole = regex_quoted(ref.name) + _PODS[ref.kind]
     return {
         "namespace": ref.namespace,
         "name": ref.name,
-        "pods": regex_quoted(ref.name) + ending
-        if len(ref.name) <= _LONGEST
-        else regex_quoted(ref.name[:_LONGEST]) + ".+",
+        "pods": whole if len(ref.name) <= longest else regex_quoted(ref.name[:longest]) + ".+",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from gitops_mk.core.prometheus.promql import MAX_QUERY, filled, names_of, regex_quoted
 from gitops_mk.errors import InputError
-from gitops_mk.model.workload import WorkloadRef
+from gitops_mk.model.workload import WorkloadKind, WorkloadRef
 
 NAMES = {"namespace": "ml", "name": "train.v1", "pods": "train\\.v1-[0-9]+"}
 ESCAPE = re.compile(r"\\(U[0-9a-f]{8}|.)")
@@ -97,14 +98,32 @@ def test_a_matcher_matches_the_name_alone(name: str) -> None:
         ("StatefulSet", ["t.1-0", "t.1-12"], ["t.1-x", "t.1-0-0"]),
         ("DaemonSet", ["t.1-x2x4q"], ["t.1-a-x2x4q", "t.1-audio"]),
         ("Job", ["t.1-x2x4q", "t.1-3-x2x4q"], ["t.1-worker-0"]),
-        ("JobSet", ["t.1-workers-0-1-x2x4q"], ["t.1", "u.1-workers-0-1-x2x4q"]),
-        ("PyTorchJob", ["t.1-master-0", "t.1-worker-11"], ["t.1"]),
+        ("JobSet", ["t.1-workers-0-1-x2x4q", "t.1-a-b-10-11-x2x4q"], ["t.1", "u.1-workers-0-1-x2x4q", "t.1-0-1-x2x4q", "t.1-5d7f9c8b6d-x2x4q", "t.1-2-x2x4q"]),
+        ("TrainJob", ["t.1-node-0-0-x2x4q", "t.1-dataset-initializer-0-0-x2x4q"], ["t.1-node-0", "t.1-worker-0"]),
+        ("PyTorchJob", ["t.1-master-0", "t.1-worker-11"], ["t.1", "t.1-2-worker-0", "t.1-0", "t.1-worker-0-x2x4q"]),
+        ("RayJob", ["t.1-x7k2p-head-bcdfg", "t.1-x7k2p-head", "t.1-x7k2p-small-group-worker-z8f4b", "t.1-x7k2p-worker-small-z8f4b", "t.1-raycluster-x7k2p-head-bcdfg", "t.1-raycluster-worker-z8f4b"], ["t.1-x7k2p", "t.1-2-x7k2p-head-bcdfg", "t.1-worker-0", "t.1-head-bcdfg", "t.1-5d7f9c8b6d-x2x4q"]),
     ],
 )  # fmt: skip
 def test_pods_are_those_of_the_workload(kind: str, pods: list[str], others: list[str]) -> None:
     pattern = names_of(WorkloadRef.model_validate({"namespace": "ml", "kind": kind, "name": "t.1"}))["pods"]
     assert all(re.fullmatch(pattern, pod) for pod in pods)
     assert not any(re.fullmatch(pattern, pod) for pod in others)
+
+
+def test_a_long_name_is_whole_where_nothing_cuts_it() -> None:
+    name = "a" * 50
+    for kind, ending in (("StatefulSet", "0"), ("PyTorchJob", "worker-0"), ("JobSet", "w-0-0-x2x4q")):
+        pattern = names_of(WorkloadRef.model_validate({"namespace": "ml", "kind": kind, "name": name}))["pods"]
+        assert re.fullmatch(pattern, f"{name}-{ending}")
+        assert not re.fullmatch(pattern, f"{name}b-{ending}")
+    pattern = names_of(WorkloadRef(namespace="ml", kind="RayJob", name="a" * 45))["pods"]
+    assert re.fullmatch(pattern, f"{'a' * 45}-x7k2-worker-bcdfg")
+
+
+def test_every_kind_has_an_ending() -> None:
+    for kind in get_args(WorkloadKind):
+        ref = WorkloadRef.model_validate({"namespace": "ml", "kind": kind, "name": "t"})
+        assert not re.fullmatch(names_of(ref)["pods"], "t")
 
 
 def test_a_long_name_is_cut_in_those_of_its_pods() -> None:
