@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from gitops_mk.core.prometheus.answers import MAX_SERIES, Series
-from gitops_mk.core.prometheus.samples import F64
+from gitops_mk.core.prometheus.samples import F64, Bools
 from gitops_mk.core.render.text import plain
 from gitops_mk.errors import TelemetryError
 
@@ -37,7 +37,7 @@ class Workers:
 
         Raises TelemetryError where no label tells them apart.
         """
-        names = self._names(series)
+        names = self._names(series, rows)
         for name in sorted({name for name in names if name} - self._ids.keys(), key=natural):
             if len(self._ids) >= MAX_SERIES:
                 self._note(f"only the first {MAX_SERIES} workers are told of")
@@ -50,8 +50,8 @@ class Workers:
                 out[:, column] = np.fmax(out[:, column], row)
         return out
 
-    def _names(self, series: Sequence[Series]) -> list[str]:
-        label = self._label or told_apart_by(series)
+    def _names(self, series: Sequence[Series], rows: F64) -> list[str]:
+        label = self._label or told_apart_by(series, rows)
         # One alone says nothing about what will tell it from others.
         if len(series) > 1:
             self._label = label
@@ -69,16 +69,33 @@ class Workers:
         return list(self._ids) if is_due else None
 
 
-def told_apart_by(series: Sequence[Series]) -> str:
-    """The first usual label that every series has, each with another value. Raises TelemetryError."""
-    for label in LABELS:
-        values = [one.metric.get(label, "") for one in series]
-        if all(values) and len(set(values)) == len(values):
+def told_apart_by(series: Sequence[Series], rows: F64) -> str:
+    """The first usual label that every series has, each with another value; or else the first of which the series that share a
+    value follow one another in time, as those of a pod that was started again do. Raises TelemetryError.
+    """
+    lists = {label: [one.metric.get(label, "") for one in series] for label in LABELS}
+    everywhere = {label: values for label, values in lists.items() if all(values)}
+    for label, values in everywhere.items():
+        if len(set(values)) == len(values):
+            return label
+    for label, values in everywhere.items():
+        if _never_overlap(values, np.isfinite(rows)):
             return label
     raise TelemetryError(
         f"no label tells the {len(series)} workers apart, of {', '.join(LABELS)}",
         hint="name it: worker_label in the configuration, or --prometheus-worker-label",
     )
+
+
+def _never_overlap(values: Sequence[str], there: Bools) -> bool:
+    """True where at no sample two rows of one value are there."""
+    taken: dict[str, Bools] = {}
+    for value, row in zip(values, there, strict=True):
+        before = taken.get(value)
+        if before is not None and bool((before & row).any()):
+            return False
+        taken[value] = row if before is None else before | row
+    return True
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:

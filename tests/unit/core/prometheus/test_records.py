@@ -229,6 +229,32 @@ class TestWorkers:
         assert feed.finish()[0]["worker_ids"] == ["1", "2"]
         assert "only the first 2 workers are told of" in feed.recorder.notes
 
+    def test_a_worker_that_was_started_again_is_one(self) -> None:
+        feed = Feed(6, "step", "worker_step_time_s")
+        found = [
+            series([0.1, 0.1], pod="w-0", instance="x"),
+            series([0.2], 3, pod="w-0", instance="y"),
+            series([0.3, 0.3], 4, pod="w-0", instance="x"),
+            series([0.5] * 6, pod="w-1", instance="y"),
+        ]
+        feed.span(6, {"step": [series(range(1, 7))], "worker_step_time_s": found})
+        out = feed.finish()
+        assert out[0]["worker_ids"] == ["w-0", "w-1"]
+        assert [r["worker_latencies_ms"][0] for r in out] == [100, 100, None, 200, 300, 300]
+        assert [r["worker_latencies_ms"][1] for r in out] == [500] * 6
+
+    def test_a_label_whose_series_overlap_is_passed_over(self) -> None:
+        feed = Feed(2, "step", "worker_step_time_s")
+        found = [
+            series([0.1, 0.1], pod="p", rank="0"),
+            series([0.2, None], pod="p", rank="1"),
+            series([None, 0.3], pod="p", rank="1"),
+        ]
+        feed.span(2, {"step": [series([1, 2])], "worker_step_time_s": found})
+        out = feed.finish()
+        assert out[0]["worker_ids"] == ["0", "1"]
+        assert [r["worker_latencies_ms"] for r in out] == [[100, 200], [100, 300]]
+
     def test_workers_that_nothing_tells_apart(self) -> None:
         feed = Feed(1, "step", "worker_step_time_s")
         with pytest.raises(TelemetryError, match="no label tells the 2 workers apart"):
