@@ -9,7 +9,7 @@ from gitops_mk.controller.rollback import propose_rollback
 from gitops_mk.controller.tools import Tools, Workplace
 from gitops_mk.core.effect import LEVEL, METHOD
 from gitops_mk.core.ledger import in_force
-from gitops_mk.core.outcome import Outcome, is_from, judge_outcome, superseded_by
+from gitops_mk.core.outcome import Outcome, is_from, judge_outcome, untold
 from gitops_mk.core.render.paths import plan_path
 from gitops_mk.core.render.text import markdown
 from gitops_mk.errors import MkError
@@ -62,9 +62,13 @@ def tell_outcome(
         return None
     since = in_force(change.model_copy(update={"at": rollout.at}), plan.target.delivery)
     last_call = (tools.clock.now() - since).total_seconds() > PATIENCE_S
-    outcome = superseded_by(plan) if superseded else None
-    if outcome is None and (last_call or is_from(after, since)):
+    if superseded:
+        outcome: Outcome | None = untold(plan, "another change was merged before it could be told")
+    elif is_from(after, since):
         outcome = judge_outcome(plan, after, sure=sure, last_call=last_call)
+    else:
+        # Steps that may be from before the change would be held against themselves.
+        outcome = untold(plan, "nothing was seen of which it is sure that it is from since then") if last_call else None
     if outcome is None:
         return None
     text = [f"**{outcome.verdict}**. {_words(plan, outcome)}", "", *(f"- {markdown(line)}" for line in outcome.lines)]

@@ -43,10 +43,10 @@ def is_from(after: Observation, since: datetime) -> bool:
     return after.source != TIMELESS and first is not None and datetime.fromisoformat(first) > since
 
 
-def superseded_by(plan: Plan) -> Outcome:
-    """What is said of a change that another one followed before anything could be told."""
+def untold(plan: Plan, why: str) -> Outcome:
+    """What is said of a change of which nothing can be told."""
     promised = plan.weighing.share if plan.weighing is not None and plan.weighing.gain.weighed else None
-    return _open("another change was merged before it could be told", promised)
+    return _open(why, promised)
 
 
 def judge_outcome(

@@ -568,6 +568,15 @@ def test_what_was_promised_is_held_against_what_came(world: HubWorld, now_ms: fl
     assert decided.caution == pytest.approx({"kept": 1.0}.get(verdict, 0.52), abs=0.03)
 
 
+def test_steps_without_a_time_are_never_held_against_themselves(world: HubWorld) -> None:
+    forge, pr, change = rolled_out(world)
+    timeless = Window(first_step=0, last_step=399, steps=400)
+    assert told(world, forge, pr, change, SignalName.STRAGGLER, window=timeless) is None
+    world.clock.advance(7 * 3600)
+    outcome = told(world, forge, pr, change, SignalName.STRAGGLER, window=timeless)
+    assert outcome.verdict == "inconclusive"
+
+
 def test_while_it_can_not_be_told_nothing_is_said(world: HubWorld) -> None:
     forge, pr, change = rolled_out(world)
     assert told(world, forge, pr, change, insufficient=True) is None

@@ -10,7 +10,7 @@ import pytest
 
 from gitops_mk.core.effect import FEWEST_BLOCKS, saved_time
 from gitops_mk.core.lessons import lesson
-from gitops_mk.core.outcome import WORSE, is_from, judge_outcome, superseded_by
+from gitops_mk.core.outcome import WORSE, is_from, judge_outcome, untold
 from gitops_mk.core.weigh.weighing import weigh
 from gitops_mk.model.change import OUTCOME_CHECK, Check, PrState
 from gitops_mk.model.passport import Economics
@@ -133,7 +133,8 @@ def test_whose_telemetry_it_is() -> None:
 
 
 def test_another_change_came_first() -> None:
-    outcome = superseded_by(plan(seen(pace(100.0), straggler=1.0)))
+    outcome = untold(plan(seen(pace(100.0), straggler=1.0)), "another change was merged")
+    assert outcome.lines == ("another change was merged",)
     assert (outcome.verdict, outcome.promised) == ("inconclusive", 0.25)
 
 
