@@ -66,6 +66,8 @@ def serving() -> Iterator[Faulty]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # A connection that is kept open keeps a thread: it ends with the test, give or take.
+        timeout = 5
 
         def do_POST(self) -> None:
             text = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
