@@ -135,21 +135,18 @@ def _refuse_moved(record: Plan, target: PatchTarget) -> None:
 
     A plan that took their place would take them back along: more than it says.
     """
-    moved = record.target.delivery == target.delivery == "configmap" and (
-        (record.target.name, record.target.namespace) != (target.name, target.namespace)
+    old = record.target
+    if old.delivery != target.delivery:
+        stands, means = f"by {old.delivery}", f"says {target.delivery}"
+    elif old.delivery == "configmap" and (old.name, old.namespace) != (target.name, target.namespace):
+        stands, means = f"in ConfigMap {old.name}", f"means {target.name}"
+    else:
+        return
+    folder, slug = component_dir(record.overlay), record.workload.slug
+    raise InputError(
+        f"{record.workload}: {folder} sets its knobs {stands}, the configuration {means}",
+        hint=f"move the values by a commit of your own: into the base, and {slug}.* out of {folder} with its `patches:` entry",
     )
-    if moved:
-        folder, slug = component_dir(record.overlay), record.workload.slug
-        raise InputError(
-            f"{record.workload}: {folder} sets its knobs in ConfigMap {record.target.name}, the configuration means {target.name}",
-            hint=f"move the values by a commit of your own: into the base, and {slug}.* out of {folder} with its `patches:` entry",
-        )
-    if record.target.delivery != target.delivery:
-        folder, slug = component_dir(record.overlay), record.workload.slug
-        raise InputError(
-            f"{record.workload}: {folder} sets its knobs by {record.target.delivery}, the configuration says {target.delivery}",
-            hint=f"move the values by a commit of your own: into the base, and {slug}.* out of {folder} with its `patches:` entry",
-        )
 
 
 def state_on_base(

@@ -39,14 +39,12 @@ class Outcome:
 
 def is_from(after: Observation, since: datetime) -> bool:
     """True when all that was seen is from after `since`. Without times nobody knows, and a scenario has none of its own."""
-    first = after.window.first_ts
-    return after.source != TIMELESS and first is not None and datetime.fromisoformat(first) > since
+    return after.source != TIMELESS and after.window.begins_after(since)
 
 
 def untold(plan: Plan, why: str) -> Outcome:
     """What is said of a change of which nothing can be told."""
-    promised = plan.weighing.share if plan.weighing is not None and plan.weighing.gain.weighed else None
-    return _open(why, promised)
+    return Outcome("inconclusive", (why,), None, plan.promised)
 
 
 def judge_outcome(
@@ -62,7 +60,6 @@ def judge_outcome(
     then = {s.name: s for s in before.signals if s.found}
     now = {s.name: s for s in after.signals if s.found}
     new = {name: s for name, s in now.items() if sure is None or name in sure}
-    promised = plan.weighing.share if plan.weighing is not None and plan.weighing.gain.weighed else None
     if before.pace is None and not after.insufficient:
         return _by_signals(then, now, new)
     if (
@@ -71,12 +68,12 @@ def judge_outcome(
         or after.insufficient
         or not (last_call or _as_long(before.pace, after.pace))
     ):
-        return _open("too little telemetry since it runs", promised) if last_call else None
+        return untold(plan, "too little telemetry since it runs") if last_call else None
     effect = saved_time(before.pace, after.pace)
     if effect is None:
-        return _open(f"too few steps to compare, of {after.window.steps}", promised) if last_call else None
-    verdict = _verdict(effect, promised, then, now, new)
-    return Outcome(verdict, (_told(effect, promised), *_signals(then, now)), effect, promised)
+        return untold(plan, f"too few steps to compare, of {after.window.steps}") if last_call else None
+    verdict = _verdict(effect, plan.promised, then, now, new)
+    return Outcome(verdict, (_told(effect, plan.promised), *_signals(then, now)), effect, plan.promised)
 
 
 def _as_long(before: Pace, after: Pace) -> bool:
@@ -121,10 +118,6 @@ def _got_worse(then: dict[SignalName, Signal], now: dict[SignalName, Signal]) ->
 def _grew(before: Signal, now: Signal) -> bool:
     old, new = before.evidence.effect, now.evidence.effect
     return old is not None and new is not None and old > 0 and new > WORSE * old
-
-
-def _open(why: str, promised: float | None) -> Outcome:
-    return Outcome("inconclusive", (why,), None, promised)
 
 
 def _told(effect: Effect, promised: float | None) -> str:

@@ -134,10 +134,9 @@ def decide_actions(state: WorkloadState, observation: Observation, options: Opti
 
 def _since_change(state: WorkloadState, observation: Observation) -> bool:
     """True when all that was seen is from after the newest change."""
-    first, last = observation.window.first_ts, state.applied[-1] if state.applied else None
-    if last is None or first is None:
+    if not state.applied:
         return False
-    return datetime.fromisoformat(first) > in_force(last, state.target.delivery)
+    return observation.window.begins_after(in_force(state.applied[-1], state.target.delivery))
 
 
 def compute_action(state: WorkloadState, chord: Intent, observation: Observation) -> Action:
@@ -148,7 +147,7 @@ def compute_action(state: WorkloadState, chord: Intent, observation: Observation
             limits=state.passport.knobs,
             stable_profile=state.stable_profile,
             allowed=_allowed(state),
-            seen={s.name: s.evidence for s in observation.signals if s.found},
+            seen=observation.seen,
         )
     )
     entry = state.catalog.get(chord)

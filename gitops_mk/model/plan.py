@@ -193,6 +193,11 @@ class Plan(Frozen):
             }
         )
 
+    @property
+    def promised(self) -> float | None:
+        """The share of a step's time that it promises to save; None for a plan that promises no time."""
+        return self.weighing.share if self.weighing is not None and self.weighing.gain.weighed else None
+
     def to_text(self) -> str:
         """The bytes of `<workload>.plan.json`."""
         return dumps_pretty(self.plain())

@@ -95,6 +95,11 @@ class Observation(Frozen):
         return tuple(s.name for s in self.signals if s.found)
 
     @property
+    def seen(self) -> dict[SignalName, Evidence]:
+        """The evidence of the signals that are there."""
+        return {s.name: s.evidence for s in self.signals if s.found}
+
+    @property
     def pr_worthy(self) -> bool:
         """True when a found signal is one that a chord may answer to: this observation alone would carry a pull request.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
@@ -44,6 +45,10 @@ class Window(Frozen):
     steps: int = 0
     first_ts: str | None = None
     last_ts: str | None = None
+
+    def begins_after(self, since: datetime) -> bool:
+        """True when its first step is known to be from after `since`."""
+        return self.first_ts is not None and datetime.fromisoformat(self.first_ts) > since
 
 
 class Pace(Frozen):

@@ -29,14 +29,13 @@ def weigh(
     lessons: Sequence[Lesson] = (),
 ) -> Weighing:
     """What `action` should bring on this evidence, against what it costs. `total_steps`: of the job, where it is known."""
-    seen = {s.name: s.evidence for s in observation.signals if s.found}
     if delivery == "annotation" and not action.workload.in_place:
         remaining, source = float(economics.horizon_s), "of its next run, by the passport's horizon"
     else:
         remaining, source = remaining_s(observation, economics, total_steps)
     alike = [lesson for lesson in lessons if lesson.chord == action.chord]
     return Weighing(
-        gain=gain_of(action.chord, Moved(knobs, action.changes), seen),
+        gain=gain_of(action.chord, Moved(knobs, action.changes), observation.seen),
         cost=cost_of(delivery, economics, observation.pace, in_place=action.workload.in_place),
         remaining_s=remaining,
         remaining_from=source,
