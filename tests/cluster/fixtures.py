@@ -15,7 +15,7 @@ from tests.cluster.build import CONTROL_PLANE, FLUX, binaries
 from tests.cluster.control_plane import Cluster
 from tests.cluster.kube import Kube, wait_for
 from tests.cluster.serving import ENV, end, shared
-from tests.support.unavailable import Unavailable
+from tests.support.unavailable import Unavailable, tell_missing
 
 if TYPE_CHECKING:
     from tests.cluster.flux import Flux
@@ -96,13 +96,4 @@ def _need(request: pytest.FixtureRequest, *names: str) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was not tested, in red, once for each reason."""
-    reasons: dict[str, int] = {}
-    for report in terminalreporter.stats.get("skipped", ()):
-        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        _, found, reason = text.partition(_MISSING)
-        if found:
-            reasons[reason] = reasons.get(reason, 0) + 1
-    for reason, count in reasons.items():
-        terminalreporter.write_line(
-            f"NOT TESTED: {_MISSING}{reason} ({count} test{'s' * (count > 1)})", red=True, bold=True
-        )
+    tell_missing(terminalreporter, _MISSING)

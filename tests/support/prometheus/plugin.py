@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.prometheus.programs import MISSING, need, programs
-from tests.support.unavailable import Unavailable
+from tests.support.unavailable import Unavailable, tell_missing
 
 if TYPE_CHECKING:
     from tests.support.prometheus.server import Prometheus
@@ -60,12 +60,4 @@ def require(request: pytest.FixtureRequest) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Once for each reason, with how many tests it concerns."""
-    reasons: dict[str, int] = {}
-    for report in terminalreporter.stats.get("skipped", ()):
-        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        _, found, reason = text.partition(MISSING)
-        if found:
-            reasons[reason] = reasons.get(reason, 0) + 1
-    for reason, count in reasons.items():
-        plural = "s" * (count > 1)
-        terminalreporter.write_line(f"NOT TESTED: {MISSING}{reason} ({count} test{plural})", red=True, bold=True)
+    tell_missing(terminalreporter, MISSING)
