@@ -53,12 +53,7 @@ class Clean(NamedTuple):
 
 def clean(view: View) -> Clean:
     """The recent steps, cleaned; computed once a view."""
-    have = view.cache.get("clean")
-    if isinstance(have, Clean):
-        return have
-    made = _clean(view)
-    view.cache["clean"] = made
-    return made
+    return view.once(_clean)
 
 
 def _clean(view: View) -> Clean:

@@ -8,8 +8,9 @@ it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -27,6 +28,9 @@ MOST_CELLS = 1024
 # Low enough that bursts in up to half of the steps can't move it, high enough to be a level and not a minimum.
 QUIET = 0.35
 EVENTS = 256
+
+
+T = TypeVar("T")
 
 
 class Cells(NamedTuple):
@@ -141,7 +145,13 @@ class View:
     events: tuple[PlannedEvent, ...] = ()
     workers: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
-    cache: dict[str, object] = field(default_factory=dict, compare=False)
+    cache: dict[object, object] = field(default_factory=dict, compare=False)
+
+    def once(self, make: Callable[[View], T]) -> T:
+        """What `make` gives for this view, computed at the first time it is asked for."""
+        if make not in self.cache:
+            self.cache[make] = make(self)
+        return cast("T", self.cache[make])
 
     @property
     def complete(self) -> bool:

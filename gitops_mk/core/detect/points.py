@@ -26,12 +26,7 @@ class Points(NamedTuple):
 
 def points(view: View) -> Points:
     """The steady part of the whole run; computed once a view."""
-    have = view.cache.get("points")
-    if isinstance(have, Points):
-        return have
-    made = _points(view)
-    view.cache["points"] = made
-    return made
+    return view.once(_points)
 
 
 def _points(view: View) -> Points:
